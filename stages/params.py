@@ -1,0 +1,225 @@
+"""params.yaml: what may stand in it, and its validation as a whole before any work.
+
+Training keys stand at the top level and bear Ultralytics' own names; `data` is a group of its own. A key that is not
+declared here is taken when it is a training argument of Ultralytics, checked by Ultralytics' own rules, and passed on.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.failures import BadParams
+from stages.repository import ROOT
+
+PARAMS = ROOT / "params.yaml"
+PIPELINE = ROOT / "dvc.yaml"
+
+COCO128_URL = "https://github.com/ultralytics/assets/releases/download/v0.0.0/coco128.zip"
+
+# Arguments of Ultralytics that this pipeline sets itself, or that have no meaning in a training.
+_OWNED = frozenset(
+    "task mode data project name exist_ok save save_dir save_period resume verbose plots val split single_cls cfg "
+    "profile source vid_stride stream_buffer visualize augment classes retina_masks embed show save_frames save_txt "
+    "save_conf save_crop show_labels show_conf show_boxes line_width format optimize dynamic simplify opset workspace "
+    "nms tracker save_json dnn".split()
+)
+
+Count = Annotated[int, Field(ge=1, strict=True)]
+Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Split(_Group):
+    """Images of each split: all three as whole numbers or all three as fractions, or none of them."""
+
+    train: Count | Share | None = Field(description="a whole number of images, a fraction (0 to 1), or null")
+    val: Count | Share | None = Field(description="a whole number of images, a fraction (0 to 1), or null")
+    test: Count | Share | None = Field(description="a whole number of images, a fraction (0 to 1), or null")
+
+    @model_validator(mode="after")
+    def _alike(self) -> Split:
+        parts = [self.train, self.val, self.test]
+        if len({type(part) for part in parts}) > 1:
+            raise ValueError("train, val and test must be three whole numbers, three fractions, or null all three")
+        if isinstance(self.train, float) and not 0.999 <= sum(float(part or 0) for part in parts) <= 1.001:
+            raise ValueError("the three fractions must add up to 1")
+        return self
+
+    def parts(self) -> dict[str, float] | None:
+        """Images (int) or fractions (float) by split, or None where the source decides."""
+        if self.train is None or self.val is None or self.test is None:
+            return None
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+
+class Data(_Group):
+    """What prepare reads."""
+
+    source: Literal["synthetic", "coco128", "yolo", "coco"] = Field(description="synthetic, coco128, yolo or coco")
+    path: str | None = Field(description="a folder of images (source yolo or coco), or null")
+    annotations: str | None = Field(description="a COCO annotation file (source coco), or null")
+    url: str = Field(pattern=r"^https?://", description="an http or https address of coco128.zip")
+    zip: str | None = Field(description="a local copy of coco128.zip, or null")
+    classes: tuple[str, ...] = Field(min_length=1, description="a list of class names, at least one, each once")
+    split: Split
+    imgsz: int | None = Field(ge=32, le=8192, strict=True, description="pixels from 32 to 8192, or null")
+    background: bool = Field(strict=True, description="true or false")
+    on_error: Literal["stop", "skip"] = Field(description="stop or skip")
+    seed: int = Field(ge=0, lt=2**31, strict=True, description="a whole number from 0")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Data:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes {list(self.classes)} names one class twice")
+        if self.source in ("synthetic", "coco128") and self.classes != ("person",):
+            raise ValueError(f"classes {list(self.classes)} cannot come from source {self.source}: it holds [person]")
+        if self.source in ("yolo", "coco") and self.path is None:
+            raise ValueError(f"path is null; source {self.source} needs the folder of the images")
+        if self.source == "coco" and self.annotations is None:
+            raise ValueError("annotations is null; source coco needs the annotation file")
+        return self
+
+
+class Params(BaseModel):
+    """The whole of params.yaml. Fields beside `data` are Ultralytics' training arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    model: str = Field(pattern=r"\.(yaml|yml|pt)$", description="a model's .yaml or .pt file")
+    epochs: int = Field(ge=1, le=100_000, strict=True, description="a whole number from 1 to 100000")
+    imgsz: int = Field(ge=32, le=4096, multiple_of=32, strict=True, description="a multiple of 32 from 32 to 4096")
+    batch: int = Field(ge=1, le=65_536, strict=True, description="a whole number from 1 to 65536")
+    nbs: int = Field(ge=1, le=65_536, strict=True, description="a whole number from 1 to 65536")
+    optimizer: Literal["auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp"] = Field(
+        description="auto, SGD, MuSGD, Adam, Adamax, AdamW, NAdam, RAdam or RMSProp"
+    )
+    lr0: float = Field(gt=0, le=1, strict=True, description="a number over 0, at most 1")
+    warmup_epochs: float = Field(ge=0, le=1000, strict=True, description="a number from 0 to 1000")
+    scale: float = Field(ge=0, le=1, strict=True, description="a number from 0 to 1")
+    mosaic: float = Field(ge=0, le=1, strict=True, description="a number from 0 to 1")
+    close_mosaic: int = Field(ge=0, le=100_000, strict=True, description="a whole number from 0")
+    seed: int = Field(ge=0, lt=2**31, strict=True, description="a whole number from 0")
+    device: int | str | None = Field(
+        pattern=r"^(cpu|mps|-1|\d+(,\d+)*)$", description="null, cpu, mps, or GPU numbers such as 0 or '0,1'"
+    )
+    data: Data
+
+    def training(self) -> dict[str, Any]:
+        """The arguments of the training, by Ultralytics' names."""
+        return {key: value for key, value in self.model_dump().items() if key in self.training_keys()}
+
+    def training_keys(self) -> list[str]:
+        return [*(key for key in type(self).model_fields if key != "data"), *(self.model_extra or {})]
+
+
+def load(path: Path = PARAMS, pipeline: Path = PIPELINE) -> Params:
+    """Read and validate params.yaml.
+
+    Raises:
+        BadParams: In one line, the key, its value and what is allowed, for every key that is wrong.
+    """
+    params = validate(read(path), name=path.name)
+    listed = stage_params(pipeline, "train")
+    missing = [key for key in params.training_keys() if key not in listed]
+    if missing:
+        raise BadParams(
+            f"{path.name}: {', '.join(missing)}: not among the params of stage train in {pipeline.name}, "
+            "so a change of it would not train again; add it there"
+        )
+    return params
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, as DVC reads it (YAML 1.2: `1e-3` is a number)."""
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadParams(f"{path.name}: {error.strerror}") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise BadParams(f"{path.name}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise BadParams(f"{path.name}: must be a mapping of keys to values")
+    return content
+
+
+def validate(content: dict[str, Any], name: str = "params.yaml") -> Params:
+    """Check the content of params.yaml as a whole.
+
+    Raises:
+        BadParams: In one line, the key, its value and what is allowed, for every key that is wrong.
+    """
+    try:
+        params = Params.model_validate(content)
+    except ValidationError as error:
+        raise BadParams(f"{name}: " + "; ".join(dict.fromkeys(_lines(error)))) from error
+    extra = params.model_extra or {}
+    unknown = [str(key) for key in extra if key not in _ultralytics_arguments()]
+    if unknown:
+        raise BadParams(f"{name}: {', '.join(unknown)}: not a key of this project nor an argument of Ultralytics")
+    owned = [key for key in extra if key in _OWNED]
+    if owned:
+        raise BadParams(f"{name}: {', '.join(owned)}: set by this project, or without meaning in a training; remove it")
+    if extra:
+        _check_by_ultralytics(extra, name)
+    return params
+
+
+def stage_params(pipeline: Path, stage: str) -> set[str]:
+    """The keys of params.yaml that a stage of dvc.yaml lists."""
+    content = yaml.safe_load(pipeline.read_text(encoding="utf-8"))
+    return {key for key in content["stages"][stage].get("params", []) if isinstance(key, str)}
+
+
+def _lines(error: ValidationError) -> list[str]:
+    lines = []
+    for detail in error.errors():
+        keys = [str(part) for part in detail["loc"]]
+        if detail["type"] == "missing":
+            lines.append(f"{'.'.join(keys)}: missing")
+        elif detail["type"] == "extra_forbidden":
+            lines.append(f"{'.'.join(keys)}: not a key of this project")
+        elif detail["type"] == "value_error":
+            lines.append(f"{'.'.join(keys)}: {detail['ctx']['error']}")
+        else:
+            field, allowed = _described(keys)
+            lines.append(f"{field}: {detail['input']!r} is not allowed; it must be {allowed or detail['msg']}")
+    return lines
+
+
+def _described(keys: list[str]) -> tuple[str, str | None]:
+    """The key as the user wrote it (a union's branch is no key), and its field's description."""
+    group: Any = Params
+    for depth, key in enumerate(keys):
+        field = group.model_fields[key]
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel) and depth + 1 < len(keys):
+            group = field.annotation
+            continue
+        return ".".join(keys[: depth + 1]), field.description
+    return ".".join(keys), None
+
+
+def _ultralytics_arguments() -> dict[str, Any]:
+    """Ultralytics' own list of arguments and defaults, read without importing it, which takes seconds."""
+    package = importlib.util.find_spec("ultralytics")
+    if package is None or package.origin is None:
+        raise BadParams("ultralytics is not installed: run `pip install -r requirements.txt`")
+    return dict(yaml.safe_load((Path(package.origin).parent / "cfg" / "default.yaml").read_text(encoding="utf-8")))
+
+
+def _check_by_ultralytics(extra: dict[str, Any], name: str) -> None:
+    from stages.yolo import check_arguments
+
+    try:
+        check_arguments(extra)
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise BadParams(f"{name}: {error}") from error

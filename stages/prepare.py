@@ -1,0 +1,218 @@
+"""Stage prepare: pictures from a source become a YOLO data set with three splits.
+
+    python -m stages.prepare
+
+Reads `data` of params.yaml; writes data/prepared (images, labels, data.yaml, summary.json) and reports/data (a sheet of
+labelled samples, and the summary again where git keeps it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import yaml
+from tqdm import tqdm
+
+from stages import failures, params
+from stages.datasets import collect, longest_side
+from stages.datasets.samples import SPLITS, BadSample, Box, Collection, Item, Pixels, Problem, encode
+from stages.failures import Failure
+from stages.pictures import sheet
+from stages.repository import DATA, REPORTS, write_atomic
+
+SAMPLES = 16  # pictures on the sheet
+LISTED = 1000  # skipped files that the summary names; all of them are counted
+BATCH = 16  # pictures that a process is given at a time
+
+
+@dataclass(frozen=True)
+class Written:
+    """One picture of the prepared data: its file, its boxes, and a digest of what it was made from."""
+
+    split: str
+    file: str
+    boxes: int
+    digest: str
+
+
+def prepare(data: params.Data, out: Path, workers: int | None = None) -> dict[str, Any]:
+    """Make the data set in the folder `out`, replacing it as a whole.
+
+    Pictures are read, checked, reduced and written by parallel processes; those that need no change are copied byte by
+    byte. (Not hard-linked: where DVC's cache is linked too, the cache would then share the user's own files and write-
+    protect them.)
+
+    Args:
+        data: What to prepare.
+        out: A folder for images/, labels/, data.yaml and summary.json. It holds the old data until the new is whole.
+        workers: Processes; None is one a core. The result is the same with any number.
+
+    Returns:
+        The content of summary.json: images and boxes of each split, what was skipped or left out and why, and `digest`,
+        which is the same wherever the same data is prepared.
+
+    Raises:
+        Failure: The source cannot be had; files are unusable and `data.on_error` is `stop`; or a split is left empty.
+    """
+    partial_out = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial_out, ignore_errors=True)
+    collection = collect(data)
+    if not collection.items and not collection.problems:
+        raise Failure(f"no picture in the data shows any of data.classes: {', '.join(data.classes)}")
+    for kind in ("images", "labels"):
+        for split in SPLITS:
+            (partial_out / kind / split).mkdir(parents=True)
+    try:
+        summary = _write_all(data, collection, partial_out, workers)
+        _replace_folder(partial_out, out)
+    finally:
+        shutil.rmtree(partial_out, ignore_errors=True)
+    return summary
+
+
+def _write_all(data: params.Data, collection: Collection, out: Path, workers: int | None) -> dict[str, Any]:
+    write = partial(_write_batch, out=out, longest=longest_side(data))
+    splits = {split: {"images": 0, "boxes": 0} for split in SPLITS}
+    problems = list(collection.problems)
+    digest = hashlib.sha256(json.dumps([list(data.classes), longest_side(data)]).encode())
+    items = sorted(collection.items, key=lambda item: (item.split, item.name))
+    with tqdm(total=len(items), desc="prepare", unit="image", disable=None) as bar:
+        batches = (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+        for result in _in_processes(write, batches, workers or os.cpu_count() or 1):
+            bar.update(len(result))
+            for picture in result:
+                if isinstance(picture, Problem):
+                    problems.append(picture)
+                    continue
+                splits[picture.split]["images"] += 1
+                splits[picture.split]["boxes"] += picture.boxes
+                digest.update(f"{picture.split}/{picture.file} {picture.digest}\n".encode())
+    _judge(data, problems, splits)
+    summary = {
+        "source": data.source,
+        "digest": digest.hexdigest(),
+        "classes": list(data.classes),
+        "longest_side": longest_side(data),
+        "splits": splits,
+        "left_out": dict(sorted(collection.counts.items())),
+        "skipped": {"count": len(problems), "files": {p.file: p.reason for p in problems[:LISTED]}},
+    }
+    names = dict(enumerate(data.classes))
+    layout = {split: f"images/{split}" for split in SPLITS}
+    write_atomic(out / "data.yaml", yaml.safe_dump({**layout, "names": names}, sort_keys=False, allow_unicode=True))
+    write_atomic(out / "summary.json", _json(summary))
+    return summary
+
+
+def _judge(data: params.Data, problems: list[Problem], splits: dict[str, dict[str, int]]) -> None:
+    """Stop where files were unusable and that was not allowed, or where nothing is left to train or to measure on."""
+    if problems and data.on_error == "stop":
+        named = "; ".join(f"{problem.file}: {problem.reason}" for problem in problems[:3])
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise Failure(f"{named}{more}. Mend the data, or set data.on_error: skip to go on without them")
+    for split, counts in splits.items():
+        if not counts["boxes"]:
+            raise Failure(f"split {split} has no {' or '.join(data.classes)}: {counts['images']} images and 0 boxes")
+
+
+def _write_batch(items: Sequence[Item], out: Path, longest: int | None) -> list[Written | Problem]:
+    return [_write(item, out, longest) for item in items]
+
+
+def _write(item: Item, out: Path, longest: int | None) -> Written | Problem:
+    """Write one picture and its labels; runs in a process of its own."""
+    try:
+        picture = item.read()
+        encoded, suffix = picture.encoded, picture.suffix
+        if longest and max(picture.pixels.shape[:2]) > longest:
+            encoded, suffix = encode(_reduced(picture.pixels, longest)), ".jpg"
+    except BadSample as bad:
+        return Problem(item.origin, str(bad))
+    labels = "".join(_label(box) for box in picture.boxes)
+    (out / "images" / item.split / f"{item.name}{suffix}").write_bytes(encoded)
+    (out / "labels" / item.split / f"{item.name}.txt").write_text(labels, encoding="utf-8", newline="\n")
+    made_from = hashlib.sha256(picture.encoded)
+    made_from.update(labels.encode())
+    return Written(item.split, item.name, len(picture.boxes), made_from.hexdigest())
+
+
+def _reduced(pixels: Pixels, longest: int) -> Pixels:
+    height, width = pixels.shape[:2]
+    scale = longest / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def _label(box: Box) -> str:
+    label, x, y, width, height = box
+    return f"{label} {x:.6f} {y:.6f} {width:.6f} {height:.6f}\n"
+
+
+def _in_processes(
+    work: Callable[[Sequence[Item]], list[Written | Problem]], batches: Iterable[Sequence[Item]], workers: int
+) -> Iterator[list[Written | Problem]]:
+    """Yield the results in order. Few batches are under way at a time, so memory does not grow with their number."""
+    under_way: deque[Future[list[Written | Problem]]] = deque()
+    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        try:
+            for batch in batches:
+                under_way.append(pool.submit(work, batch))
+                if len(under_way) >= 4 * workers:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        except BrokenProcessPool as error:
+            raise Failure("a process that prepares pictures was ended from outside (out of memory?)") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    """Put `new` in the place of `target`. A kill in between leaves no target, never a mixture."""
+    old = target.with_name(f"{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.replace(old)
+    new.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def samples(data: Path, count: int = SAMPLES) -> list[tuple[Pixels, list[Box]]]:
+    """The first training pictures of a prepared data set, with their boxes."""
+    found = []
+    for image in sorted((data / "images" / "train").iterdir())[:count]:
+        label = data / "labels" / "train" / f"{image.stem}.txt"
+        rows = [line.split() for line in label.read_text(encoding="utf-8").splitlines()]
+        boxes = [(int(row[0]), *(float(value) for value in row[1:])) for row in rows]
+        found.append((cv2.imread(str(image)), boxes))
+    return found  # type: ignore[return-value]
+
+
+def main() -> None:
+    data = params.load().data
+    summary = prepare(data, DATA)
+    write_atomic(REPORTS / "data" / "samples.png", sheet(samples(DATA), data.classes))
+    write_atomic(REPORTS / "data" / "summary.json", _json(summary))
+    counts = ", ".join(f"{split} {n['images']} images {n['boxes']} boxes" for split, n in summary["splits"].items())
+    skipped = summary["skipped"]["count"]
+    print(f"prepared {data.source}: {counts}" + (f"; {skipped} files skipped, see summary.json" if skipped else ""))
+
+
+if __name__ == "__main__":
+    failures.run(main)

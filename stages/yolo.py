@@ -1,0 +1,88 @@
+"""Ultralytics, kept inside the repository: its settings in `.yolo/`, no network, no integrations of its own.
+
+Everything of Ultralytics is imported through this module, so that the environment is set before its first import.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from stages.repository import main_root
+
+HOME = main_root() / ".yolo"
+
+if "ultralytics" in sys.modules and os.environ.get("YOLO_CONFIG_DIR") != str(HOME):
+    raise ImportError("import stages.yolo before ultralytics, or its settings are written to your home folder")
+
+os.environ["YOLO_CONFIG_DIR"] = str(HOME)
+os.environ["YOLO_OFFLINE"] = "true"  # no look at the network at import, no usage data, no weights fetched unasked
+os.environ["YOLO_AUTOINSTALL"] = "false"  # a missing package is an error, not a pip call in the middle of a run
+os.environ.setdefault("YOLO_VERBOSE", "false")
+os.environ.setdefault("MPLCONFIGDIR", str(HOME / "matplotlib"))  # the font cache that matplotlib writes at import
+
+HOME.mkdir(exist_ok=True)
+with FileLock(HOME / "settings.lock"):  # two processes may both find no settings
+    from ultralytics.utils import SETTINGS
+
+    _WANTED = {
+        **dict.fromkeys(("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb"), False),
+        "datasets_dir": str(HOME / "datasets"),
+        "weights_dir": str(HOME / "weights"),
+        "runs_dir": str(HOME / "runs"),
+    }
+    if any(SETTINGS[key] != value for key, value in _WANTED.items()):
+        SETTINGS.update(_WANTED)
+
+import torch  # noqa: E402
+from ultralytics import YOLO  # noqa: E402
+from ultralytics.cfg import get_cfg  # noqa: E402
+from ultralytics.data.dataset import YOLODataset  # noqa: E402
+from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
+from ultralytics.utils.dist import ddp_cleanup, generate_ddp_command  # noqa: E402
+from ultralytics.utils.metrics import ConfusionMatrix  # noqa: E402
+
+__all__ = [
+    "HOME",
+    "YOLO",
+    "ConfusionMatrix",
+    "DetectionTrainer",
+    "check_arguments",
+    "ddp_cleanup",
+    "generate_ddp_command",
+    "torch",
+]
+
+LABEL_CACHES = 32  # files kept; each is as large as the labels it was made from
+
+_load_or_scan = YOLODataset._load_or_scan_cache
+
+
+def _outside_the_data(dataset: YOLODataset, cache_path: Path, cache_hash: str) -> tuple[dict[str, Any], bool]:
+    """Keep what Ultralytics learnt of the labels in `.yolo/`, not in the data folder, which DVC watches.
+
+    The hash is of the paths, sizes and times of all files, so it names the cache. Leans on a private method of
+    Ultralytics 8.4, which reads an unreadable cache as none.
+    """
+    folder = HOME / "labels"
+    folder.mkdir(exist_ok=True)
+    found = _load_or_scan(dataset, folder / f"{cache_hash}.cache", cache_hash)
+    for old in sorted(folder.glob("*.cache"), key=os.path.getmtime)[:-LABEL_CACHES]:
+        old.unlink(missing_ok=True)
+    return found
+
+
+YOLODataset._load_or_scan_cache = _outside_the_data
+
+
+def check_arguments(arguments: dict[str, Any]) -> None:
+    """Check training arguments by Ultralytics' own rules.
+
+    Raises:
+        TypeError, ValueError, SyntaxError: As Ultralytics words it: a wrong type, an impossible value, an unknown name.
+    """
+    get_cfg(overrides=arguments)
