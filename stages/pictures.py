@@ -13,29 +13,30 @@ COLUMNS = 4
 TILE = 192  # pixels of a tile's side
 GAP = 6
 
-# Okabe and Ito's palette, told apart with every kind of colour vision; OpenCV's channel order.
+# Okabe and Ito's palette, told apart with every kind of colour vision; in OpenCV's channel order.
 COLOURS = ((0, 159, 230), (233, 180, 86), (115, 158, 0), (66, 228, 240), (178, 114, 0), (0, 94, 213), (167, 121, 204))
 
-Labelled = tuple[Pixels, Sequence[Box]]
+Colour = tuple[int, int, int]
 
 
-def sheet(pictures: Sequence[Labelled], classes: Sequence[str], columns: int = COLUMNS) -> bytes:
-    """Pictures in rows, each scaled into a square tile, its boxes drawn over it.
+def sheet(pictures: Sequence[tuple[Pixels, Sequence[Box]]], classes: Sequence[str]) -> bytes:
+    """Pictures in rows with their boxes, as PNG. With more than one class, each box bears the name of its own."""
+    named = len(classes) > 1
+    tiles = [
+        tile(pixels, [(box, COLOURS[box[0] % len(COLOURS)], classes[box[0]] if named else "") for box in boxes])
+        for pixels, boxes in pictures
+    ]
+    return grid(tiles)
+
+
+def tile(pixels: Pixels, marks: Sequence[tuple[Box, Colour, str]], title: str = "") -> Pixels:
+    """One picture scaled into a square tile, each of its boxes in a colour and with a text.
 
     Args:
-        pictures: Images, uint8 of shape (height, width, 3), and their boxes.
-        classes: Names of the classes; with more than one, each box bears its name.
-        columns: Pictures in a row.
-
-    Returns:
-        A PNG.
+        pixels: uint8 of shape (height, width, 3).
+        marks: Boxes, their colours and texts.
+        title: Stands in the lower left corner.
     """
-    tiles = [tile(pixels, [(box, COLOURS[box[0] % len(COLOURS)], _name(box, classes)) for box in boxes]) for pixels, boxes in pictures]
-    return grid(tiles, columns)
-
-
-def tile(pixels: Pixels, marks: Sequence[tuple[Box, tuple[int, int, int], str]]) -> Pixels:
-    """One picture scaled into a square tile, each of its boxes in a colour and with a text."""
     height, width = pixels.shape[:2]
     scale = TILE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -45,32 +46,27 @@ def tile(pixels: Pixels, marks: Sequence[tuple[Box, tuple[int, int, int], str]])
         right, bottom = round((x + w / 2) * size[0]), round((y + h / 2) * size[1])
         cv2.rectangle(canvas, (left, top), (right, bottom), (0, 0, 0), 3)
         cv2.rectangle(canvas, (left, top), (right, bottom), colour, 2)
-        if text:
-            at = (max(2, left + 3), max(12, top + 13))
-            cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 3, cv2.LINE_AA)
-            cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
+        _write(canvas, text, max(2, left + 3), max(12, top + 13), colour)
     square = np.full((TILE, TILE, 3), 255, np.uint8)
     top, left = (TILE - size[1]) // 2, (TILE - size[0]) // 2
     square[top : top + size[1], left : left + size[0]] = canvas
+    _write(square, title, 5, TILE - 7, (255, 255, 255))
     return square
 
 
-def grid(tiles: Sequence[Pixels], columns: int = COLUMNS, head: Pixels | None = None) -> bytes:
-    """Tiles in rows on white, below a head if there is one, as a PNG."""
+def _write(canvas: Pixels, text: str, x: int, y: int, colour: Colour) -> None:
+    for shade, width in (((0, 0, 0), 3), (colour, 1)):  # a dark rim: readable on anything
+        cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, shade, width, cv2.LINE_AA)
+
+
+def grid(tiles: Sequence[Pixels], columns: int = COLUMNS) -> bytes:
+    """Tiles in rows on white, as PNG."""
     rows = -(-len(tiles) // columns)
-    top = head.shape[0] if head is not None else 0
-    canvas = np.full((top + rows * (TILE + GAP) + GAP, columns * (TILE + GAP) + GAP, 3), 255, np.uint8)
-    if head is not None:
-        canvas[:top, : head.shape[1]] = head[:, : canvas.shape[1]]
+    canvas = np.full((rows * (TILE + GAP) + GAP, columns * (TILE + GAP) + GAP, 3), 255, np.uint8)
     for number, picture in enumerate(tiles):
-        y = top + GAP + number // columns * (TILE + GAP)
-        x = GAP + number % columns * (TILE + GAP)
+        y, x = (GAP + place * (TILE + GAP) for place in divmod(number, columns))
         canvas[y : y + TILE, x : x + TILE] = picture
     canvas &= 0xF8  # 32 levels a channel: a third of the file, and the eye sees no difference
     encoded, content = cv2.imencode(".png", canvas)
     assert encoded, "OpenCV encodes every uint8 image as PNG"
     return content.tobytes()
-
-
-def _name(box: Box, classes: Sequence[str]) -> str:
-    return classes[box[0]] if len(classes) > 1 else ""

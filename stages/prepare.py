@@ -28,6 +28,7 @@ from tqdm import tqdm
 from stages import failures, params
 from stages.datasets import collect, longest_side
 from stages.datasets.samples import SPLITS, BadSample, Box, Collection, Item, Pixels, Problem, encode
+from stages.datasets.yolo import prepared_boxes
 from stages.failures import Failure
 from stages.pictures import sheet
 from stages.repository import DATA, REPORTS, write_atomic
@@ -193,15 +194,10 @@ def _json(content: Any) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def samples(data: Path, count: int = SAMPLES) -> list[tuple[Pixels, list[Box]]]:
+def samples(data: Path, count: int = SAMPLES) -> list[tuple[Pixels, tuple[Box, ...]]]:
     """The first training pictures of a prepared data set, with their boxes."""
-    found = []
-    for image in sorted((data / "images" / "train").iterdir())[:count]:
-        label = data / "labels" / "train" / f"{image.stem}.txt"
-        rows = [line.split() for line in label.read_text(encoding="utf-8").splitlines()]
-        boxes = [(int(row[0]), *(float(value) for value in row[1:])) for row in rows]
-        found.append((cv2.imread(str(image)), boxes))
-    return found  # type: ignore[return-value]
+    images = sorted((data / "images" / "train").iterdir())[:count]
+    return [(cv2.imread(str(image)), prepared_boxes(image)) for image in images]  # type: ignore[misc]
 
 
 def main() -> None:

@@ -42,15 +42,14 @@ import torch  # noqa: E402
 from ultralytics import YOLO  # noqa: E402
 from ultralytics.cfg import get_cfg  # noqa: E402
 from ultralytics.data.dataset import YOLODataset  # noqa: E402
-from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
 from ultralytics.utils.dist import ddp_cleanup, generate_ddp_command  # noqa: E402
-from ultralytics.utils.metrics import ConfusionMatrix  # noqa: E402
 
 __all__ = [
     "HOME",
     "YOLO",
-    "ConfusionMatrix",
     "DetectionTrainer",
+    "DetectionValidator",
     "check_arguments",
     "ddp_cleanup",
     "generate_ddp_command",

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from stages.datasets.photographs import Photograph, image_files, place, read_labels
-from stages.datasets.samples import SPLITS, BadSample, Collection, Problem
+from stages.datasets.samples import SPLITS, BadSample, Box, Collection, Problem
 from stages.datasets.splits import FRACTIONS, assign
 from stages.failures import Failure
 
@@ -81,6 +81,12 @@ def label_file(image: Path) -> Path:
             parts[place] = "labels"
             break
     return Path(*parts).with_suffix(".txt")
+
+
+def prepared_boxes(image: Path) -> tuple[Box, ...]:
+    """The boxes of an image of a prepared data set."""
+    lines = label_file(image).read_text(encoding="utf-8").splitlines()
+    return tuple((int(label), *map(float, place)) for label, *place in (line.split() for line in lines))  # type: ignore[misc]
 
 
 def _origin(path: Path, folder: Path) -> str:

@@ -1,0 +1,176 @@
+"""The record of a finished run: what DVC keeps of it, in the form that MLflow takes."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.params import read
+from stages.repository import git, main_root
+
+Points = Mapping[tuple[str, int], float]
+"""Values of metrics by name and step."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is to be known of a run.
+
+    Attributes:
+        name: The run's one name, in DVC and MLflow.
+        params: All parameters, flat (`data.source`).
+        points: Metrics by name and step; a number of the finished model has step 0.
+        tags: What the run was made from.
+        files: What to keep with the run, by its path among the artifacts.
+        content: A digest of the results: equal for the same run, however often it is recorded. Empty while it runs.
+    """
+
+    name: str
+    params: dict[str, str]
+    points: dict[tuple[str, int], float]
+    tags: dict[str, str]
+    files: dict[str, Path] = field(default_factory=dict)
+    content: str = ""
+
+
+def record(folder: Path, name: str, revision: str, experiment: str | None, model: Path | None) -> Record:
+    """Read the record of a finished run from a folder with params.yaml, dvc.lock and reports/.
+
+    Raises:
+        OSError, KeyError, ValueError: The folder does not hold a whole run.
+    """
+    params = flat(read(folder / "params.yaml"))
+    reports = folder / "reports"
+    numbers = {
+        **finished("val", json.loads((reports / "train" / "metrics.json").read_text(encoding="utf-8"))),
+        **finished("test", json.loads((reports / "evaluate" / "metrics.json").read_text(encoding="utf-8"))),
+    }
+    curves = _curves(reports / "train" / "plots" / "metrics")
+    digest = json.loads((reports / "data" / "summary.json").read_text(encoding="utf-8"))["digest"]
+    results = [sorted(params.items()), sorted(numbers.items()), sorted(curves.items()), weights_digest(folder), digest]
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(reports.rglob("*")) if path.is_file()}
+    files |= {name: folder / name for name in ("params.yaml", "dvc.lock")}
+    if model is not None:
+        files["model/best.pt"] = model
+    return Record(
+        name=name,
+        params=params,
+        points={**curves, **{(key, 0): value for key, value in numbers.items()}},
+        tags=tags(revision, digest, experiment, "evaluate"),
+        files=files,
+        content=hashlib.sha256(json.dumps(results).encode()).hexdigest(),
+    )
+
+
+def tags(revision: str, data_digest: str, experiment: str | None, stage: str) -> dict[str, str]:
+    """The tags of a run: the commit it started from, its data, its DVC experiment, the last stage that wrote it."""
+    found = {
+        "git.commit": revision,
+        "mlflow.source.git.commit": revision,
+        "data.digest": data_digest,
+        "dvc.experiment": experiment or "",
+        "dvc.stage": stage,
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested parameters as `group.key` and text, as MLflow keeps them."""
+    found: dict[str, str] = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = "null" if value is None else str(value)
+    return found
+
+
+def finished(split: str, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a metrics.json, each with the split it was measured on; the training's cost has none."""
+    cost = ("train_seconds", "step")
+    return {key if key in cost else f"{split}/{key}": float(value) for key, value in metrics.items()}
+
+
+def _curves(folder: Path) -> dict[tuple[str, int], float]:
+    """DVCLive's tables, a metric each: `train/box_loss.tsv` with columns step and box_loss."""
+    points = {}
+    for path in sorted(folder.rglob("*.tsv")):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), delimiter="\t"):
+            points[name, int(row["step"])] = float(row[path.stem])
+    return points
+
+
+@contextmanager
+def kept(revision: str) -> Iterator[Path]:
+    """A temporary folder with params.yaml, dvc.lock and reports/ as they are in a commit.
+
+    Raises:
+        OSError: The commit lacks one of them.
+    """
+    wanted = ("params.yaml", "dvc.lock", "reports")
+    archive = subprocess.run(
+        ["git", "archive", "--format=tar", revision, *wanted], cwd=main_root(), capture_output=True, check=False
+    )
+    if archive.returncode:
+        raise OSError(archive.stderr.decode(errors="replace").strip())
+    with tempfile.TemporaryDirectory(dir=main_root() / ".dvc" / "tmp") as folder:
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
+            content.extractall(folder, filter="data")
+        yield Path(folder)
+
+
+def experiments() -> dict[str, tuple[str, str]]:
+    """DVC's finished experiments by name: the commit of each, and the commit that it started from."""
+    lines = git("for-each-ref", "--format=%(refname) %(objectname)", "refs/exps", root=main_root()).splitlines()
+    found = {}
+    for reference, revision in (line.split() for line in lines):
+        parts = reference.split("/")  # refs/exps/<2 digits of the base>/<the rest of it>/<name>
+        if len(parts) == 5 and len(parts[2]) == 2:
+            found[parts[4]] = revision, parts[2] + parts[3]
+    return found
+
+
+def model_file(folder: Path) -> Path | None:
+    """The weights that a dvc.lock names, in DVC's cache; None where this machine does not have them."""
+    from dvc.repo import Repo  # takes a second, and only a mirror made later needs it
+
+    with Repo(main_root()) as repo:
+        path = Path(repo.cache.local.oid_to_path(weights_digest(folder)))
+    return path if path.is_file() else None
+
+
+def stale(folder: Path) -> str:
+    """Why the reports of a folder are not those of its params.yaml, or nothing where they are.
+
+    dvc.lock keeps the parameters and the digests of the run that it describes.
+    """
+    lock = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    current = read(folder / "params.yaml")
+    for stage in lock.values():
+        for key, value in stage.get("params", {}).get("params.yaml", {}).items():
+            if current.get(key) != value:
+                return f"{key} in params.yaml was changed since the last run"
+        for out in stage["outs"]:
+            path = folder / out["path"]
+            if path.name == "metrics.json" and hashlib.md5(path.read_bytes()).hexdigest() != out["md5"]:
+                return f"{out['path']} is not the one of the last run"
+    return ""
+
+
+def weights_digest(folder: Path) -> str:
+    """MD5 of models/best.pt by the dvc.lock of a folder."""
+    lock = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))
+    return str(next(out["md5"] for out in lock["stages"]["train"]["outs"] if out["path"] == "models/best.pt"))

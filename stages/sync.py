@@ -1,0 +1,94 @@
+"""The mirror in MLflow, made again from what DVC keeps: for runs whose server was away, or that another machine made.
+
+    python -m stages.sync
+
+A run that is there already is left as it is, so this can be repeated at any time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+from stages import failures, records
+from stages.failures import Failure
+from stages.repository import git, main_root
+from stages.tracking import HOME, Store, Unreachable, hidden, pending, store
+
+
+def catch_up(target: Store) -> list[str]:
+    """Mirror the experiments whose mirror was not made while they ran, and that DVC has kept since.
+
+    Returns:
+        Their names.
+    """
+    finished = records.experiments()
+    return [name for name in _pending() if name in finished and _mirror_experiment(target, name, *finished[name])]
+
+
+def sync(target: Store) -> Iterator[str]:
+    """Mirror everything that DVC keeps: experiments, what is committed, and what stands in the workspace.
+
+    Yields:
+        A line for each run that was lacking, or that cannot be mirrored.
+    """
+    for name, (revision, baseline) in records.experiments().items():
+        try:
+            if _mirror_experiment(target, name, revision, baseline):
+                yield f"{name}: mirrored"
+        except (OSError, KeyError, ValueError, Failure) as error:
+            yield f"{name}: not mirrored, its record is not whole: {_short(error)}"
+    head = git("rev-parse", "--verify", "--quiet", "HEAD", root=main_root())
+    for place, folder in (("the last commit", records.kept(head)), ("the workspace", nullcontext(main_root()))):
+        try:
+            with folder as found:
+                if why := records.stale(found):
+                    yield f"{place}: not mirrored: {why}"
+                elif name := _mirror_baseline(target, found, head):
+                    yield f"{name}: mirrored from {place}"
+        except (OSError, KeyError, ValueError, Failure) as error:
+            yield f"{place}: not mirrored, its record is not whole: {_short(error)}"
+
+
+def _mirror_experiment(target: Store, name: str, revision: str, baseline: str) -> bool:
+    with records.kept(revision) as folder:
+        run = records.record(folder, name, baseline, name, records.model_file(folder))
+        written = target.write(run)
+    pending(name).unlink(missing_ok=True)
+    return written
+
+
+def _mirror_baseline(target: Store, folder: Path, head: str) -> str | None:
+    """Mirror a run that is no experiment, under the name it was begun with; None where it is there already."""
+    run = records.record(folder, f"baseline-{head[:7]}", head, None, records.model_file(folder))
+    begun = next((name for name, facts in _pending().items() if facts.get("content") == run.content), None)
+    if begun is None and target.knows(run.content):
+        return None
+    if begun is not None:
+        run = records.record(folder, begun, head, None, records.model_file(folder))
+    written = target.write(run)
+    pending(run.name).unlink(missing_ok=True)
+    return run.name if written else None
+
+
+def _pending() -> dict[str, dict[str, object]]:
+    """The runs whose mirror is not whole, and what is known of them."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(HOME.glob("pending/*.json"))}
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def main() -> None:
+    try:
+        lines = list(sync(Store()))
+    except Unreachable as error:
+        raise Failure(f"MLflow at {hidden(store())} cannot be reached ({type(error).__name__}); try again later") from error
+    print("\n".join(lines) if lines else "MLflow has every run that DVC keeps")
+
+
+if __name__ == "__main__":
+    failures.run(main)

@@ -1,0 +1,233 @@
+"""The mirror of runs in MLflow: one run a name, written again without doubling anything.
+
+Metrics in MLflow: `mAP50`, `train/box_loss` and so on are curves over the epochs, measured on the validation split;
+`val/mAP50` and `test/mAP50` are one number each, of the finished model on that split.
+
+Where the server cannot be reached the run goes on, and the mirror is made later from what DVC keeps.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from stages.records import Points, Record
+from stages.repository import main_root, write_atomic
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the defaults wait for minutes before they give up
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Metric, Param, RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from sqlalchemy.engine import make_url  # noqa: E402
+from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
+
+for _name in ("alembic", "mlflow.store.db.utils"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+EXPERIMENT = "person-detection"
+HOME = main_root() / ".mlflow"
+
+Unreachable = (MlflowException, SQLAlchemyError, OSError)
+"""What MLflow's client raises where its server or its files cannot be had."""
+
+
+def store() -> str:
+    """Where runs are kept: MLFLOW_TRACKING_URI, or a SQLite file in the main repository."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(main_root() / 'mlflow.db').as_posix()}"
+
+
+class Store:
+    """A connection to MLflow.
+
+    Raises:
+        Unreachable: From the constructor and from every method, where MLflow cannot be had.
+    """
+
+    def __init__(self, uri: str | None = None) -> None:
+        uri = uri or store()
+        HOME.mkdir(exist_ok=True)
+        with FileLock(HOME / "first-contact.lock"):  # two processes that make one SQLite database destroy it
+            self.client = MlflowClient(tracking_uri=uri)
+            self.experiment = self._experiment(local=uri.startswith("sqlite:"))
+
+    def _experiment(self, local: bool) -> str:
+        found = self.client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return found.experiment_id
+        artifacts = (main_root() / "mlartifacts").as_uri() if local else None
+        try:
+            return self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+        except MlflowException:  # another machine was faster
+            found = self.client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                raise
+            return found.experiment_id
+
+    def find(self, name: str) -> Any | None:
+        """The run of that name, the newest where others made several."""
+        quote = '"' if "'" in name else "'"
+        runs = self.client.search_runs(
+            [self.experiment], f"attributes.run_name = {quote}{name}{quote}", order_by=["attributes.start_time DESC"]
+        )
+        return runs[0] if runs else None
+
+    def knows(self, content: str) -> bool:
+        """Whether a run with these results is there, under whatever name."""
+        return bool(self.client.search_runs([self.experiment], f"tags.content = '{content}'", max_results=1))
+
+    def write(self, record: Record) -> bool:
+        """Mirror a finished run: what is there is kept, what is lacking added, what contradicts it replaced.
+
+        Returns:
+            Whether anything was lacking.
+        """
+        found = self.find(record.name)
+        if found is not None and found.data.tags.get("content") == record.content:
+            return False
+        run = Run(self, record.name, record.params, record.tags, found)
+        run.log(record.points)
+        for place, path in record.files.items():
+            self.client.log_artifact(run.id, str(path), place.rpartition("/")[0] or None)
+        self.client.set_tag(run.id, "content", record.content)
+        run.end("FINISHED")
+        return True
+
+
+class Run:
+    """One run while it is written."""
+
+    def __init__(
+        self, store: Store, name: str, params: Mapping[str, str], tags: Mapping[str, str], found: Any | None = None
+    ) -> None:
+        self._client, self._experiment, self._name = store.client, store.experiment, name
+        self._params, self._tags = dict(params), dict(tags)
+        self._there: dict[tuple[str, int], float] = {}
+        if found is not None and all(params.get(key, value) == value for key, value in found.data.params.items()):
+            self.id: str = found.info.run_id
+            for key in found.data.metrics:
+                for point in self._client.get_metric_history(self.id, key):
+                    self._there[key, point.step] = point.value
+            self._describe()
+        else:
+            self._begin(found)
+
+    def log(self, points: Points) -> None:
+        """Add the points that are not there. If one is there with another value, the run is begun anew."""
+        if any(self._there.get(at, value) != value for at, value in points.items()):
+            self._begin(self._client.get_run(self.id))
+        new = {at: value for at, value in points.items() if at not in self._there}
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, value, now, step) for (key, step), value in new.items()]
+        for start in range(0, len(metrics), 1000):  # MLflow takes no more at once
+            self._client.log_batch(self.id, metrics=metrics[start : start + 1000])
+        self._there |= new
+
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED or FAILED; it may be written on later."""
+        self._client.set_terminated(self.id, status)
+
+    def _begin(self, replaced: Any | None) -> None:
+        if replaced is not None:
+            self._client.delete_run(replaced.info.run_id)
+        self._there = {}
+        self.id = self._client.create_run(self._experiment, run_name=self._name).info.run_id
+        self._describe()
+
+    def _describe(self) -> None:
+        params = [Param(key, value[:6000]) for key, value in self._params.items()]  # MLflow's longest
+        for start in range(0, len(params), 100):
+            self._client.log_batch(self.id, params=params[start : start + 100])
+        self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in self._tags.items()])
+
+
+class Mirror:
+    """The mirror of the run under way. It never stops the run: where MLflow fails, it warns once and is silent.
+
+    A file in `.mlflow/pending/` bears the name of a run whose mirror is not whole. It keeps the warning of one stage
+    from being repeated by the next, and tells a later run what to catch up on.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._store: Store | None = None
+        self._run: Run | None = None
+        self._points: dict[tuple[str, int], float] = {}
+        self._lost = False
+
+    def begin(self, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Open the run, anew where a run of that name had other parameters."""
+        note(self.name)
+
+        def work() -> None:
+            self._store = Store()
+            self._run = Run(self._store, self.name, params, tags, self._store.find(self.name))
+
+        self._try(work)
+
+    def log(self, points: Points) -> None:
+        """Add values of metrics by name and step."""
+        if self._run is not None:
+            run = self._run
+            self._try(lambda: run.log(points))
+
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED or FAILED."""
+        if self._run is not None:
+            run = self._run
+            self._try(lambda: run.end(status))
+
+    def write(self, record: Record) -> Store | None:
+        """Mirror the whole run; returns the connection where that was done."""
+        note(self.name, content=record.content)
+
+        def work() -> None:
+            self._store = self._store or Store()
+            self._store.write(record)
+            pending(self.name).unlink(missing_ok=True)
+
+        self._try(work)
+        return None if self._lost else self._store
+
+    def _try(self, work: Callable[[], None]) -> None:
+        if self._lost:
+            return
+        try:
+            work()
+        except Unreachable as error:
+            self._lost = True
+            if not json.loads(pending(self.name).read_text(encoding="utf-8")).get("warned"):
+                note(self.name, warned=True)
+                print(
+                    f"warning: MLflow at {hidden(store())} cannot be reached ({type(error).__name__}); "
+                    "the run goes on, and `make sync` mirrors it later",
+                    file=sys.stderr,
+                )
+
+
+def pending(name: str) -> Path:
+    """The file that stands while the mirror of this run is not whole."""
+    return HOME / "pending" / f"{name}.json"
+
+
+def note(name: str, **facts: Any) -> None:
+    """Add facts to the file of a pending run."""
+    path = pending(name)
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    write_atomic(path, json.dumps({**known, **facts}))
+
+
+def hidden(uri: str) -> str:
+    """An address without its password."""
+    return make_url(uri).render_as_string(hide_password=True)

@@ -1,0 +1,92 @@
+"""Stage train: one model from params.yaml.
+
+    python -m stages.train
+
+Reads the training keys of params.yaml and data/prepared; writes models/best.pt and reports/train (metrics.json of the
+validation split, curves over the epochs), and shows the run in MLflow while it trains.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from typing import Any
+
+from dvclive import Live
+
+from stages import failures, params, records
+from stages.repository import DATA, MODEL, REPORTS, commit, experiment_name, run_name
+from stages.tracking import Mirror
+from stages.training import Epoch, Listener, Trained, train
+
+REPORT = REPORTS / "train"
+
+
+def curves(live: Live) -> Listener:
+    """Each metric of each epoch in a table of its own."""
+
+    def listen(epoch: Epoch) -> None:
+        live.step = epoch.number
+        for name, value in epoch.metrics.items():
+            live.log_metric(name, value)
+        live.make_summary()
+
+    return listen
+
+
+def mirror(run: Mirror) -> Listener:
+    """Each metric of each epoch in MLflow."""
+    return lambda epoch: run.log({(name, epoch.number): value for name, value in epoch.metrics.items()})
+
+
+def console() -> Listener:
+    """A line an epoch."""
+    begun = time.monotonic()
+
+    def listen(epoch: Epoch) -> None:
+        loss = sum(value for name, value in epoch.metrics.items() if name.startswith("train/"))
+        seconds = time.monotonic() - begun
+        print(
+            f"epoch {epoch.number}/{epoch.of}   mAP50 {epoch.metrics['mAP50']:.3f}   "
+            f"mAP50-95 {epoch.metrics['mAP50-95']:.3f}   loss {loss:.2f}   {seconds:.0f} s",
+            flush=True,
+        )
+
+    return listen
+
+
+def main() -> None:
+    given = params.load()
+    digest = json.loads((DATA / "summary.json").read_text(encoding="utf-8"))["digest"]
+    run = Mirror(run_name())
+    run.begin(records.flat(given.model_dump()), records.tags(commit(), digest, experiment_name(), "train"))
+    try:
+        trained = _train(given.training(), run)
+    except BaseException:
+        run.end("FAILED")
+        raise
+    finished = json.loads((REPORT / "metrics.json").read_text(encoding="utf-8"))
+    run.log({(name, 0): value for name, value in records.finished("val", finished).items()})
+    run.end("FINISHED")
+    print(f"trained in {trained.train_seconds:.0f} s: mAP50 {trained.metrics['mAP50']:.3f} on the validation split")
+
+
+def _train(arguments: dict[str, Any], run: Mirror) -> Trained:
+    """Train in a folder beside the model's, and put the model in its place when it is whole."""
+    MODEL.parent.mkdir(exist_ok=True)
+    work = MODEL.parent / ".train"
+    shutil.rmtree(work, ignore_errors=True)  # a killed run's
+    try:
+        with Live(str(REPORT), dvcyaml=None, report=None, save_dvc_exp=False) as live:
+            trained = train(arguments, DATA, work, [console(), curves(live), mirror(run)])
+            measured = {name: round(value, 5) for name, value in trained.metrics.items()}
+            live.summary = {**measured, "train_seconds": round(trained.train_seconds, 1)}
+        trained.model.replace(MODEL)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return trained
+
+
+if __name__ == "__main__":
+    failures.run(main)
