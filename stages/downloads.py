@@ -30,7 +30,7 @@ def fetch(url: str, folder: Path, name: str, sha256: str | None = None) -> Path:
         try:
             return Path(pooch.retrieve(url, sha256, fname=name, path=folder, downloader=downloader))
         except requests.HTTPError as error:
-            raise Failure(f"{url} cannot be fetched: it answers {error.response.status_code}") from error
+            raise Failure(f"{url} cannot be fetched: {error}") from error
         except requests.Timeout as error:
             raise Failure(f"{url} cannot be fetched: no answer in {TIMEOUT} s") from error
         except requests.RequestException as error:

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from stages import failures, params, records
+from stages.datasets.photographs import read_image
 from stages.datasets.samples import Box, Pixels
 from stages.datasets.yolo import prepared_boxes
 from stages.pictures import COLOURS, grid, tile
@@ -77,7 +77,9 @@ class _Validator(DetectionValidator):
             self.confusion_matrix.process_batch(self._prepare_pred(prediction), truth, conf=CONFIDENCE)
 
 
-def evaluate(model: Path, data: Path, work: Path, imgsz: int, device: int | str | None, split: str = "test") -> Evaluation:
+def evaluate(
+    model: Path, data: Path, work: Path, imgsz: int, device: int | str | None, split: str = "test"
+) -> Evaluation:
     """Measure a model on one split of a prepared data set.
 
     Args:
@@ -125,22 +127,24 @@ def _predict(
     yolo: YOLO, images: Sequence[Path], imgsz: int, device: int | str | None
 ) -> tuple[list[Shown], list[float]]:
     """Predict images one at a time; the first few with their truth and predictions, and the milliseconds of all."""
-    shown, times = [], []
-    first: Pixels = cv2.imread(str(images[0]))  # type: ignore[assignment]
+    shown: list[Shown] = []
+    times: list[float] = []
+    first = read_image(images[0])
     for _ in range(WARM_UP):
         yolo.predict(first, imgsz=imgsz, conf=CONFIDENCE, device=device, verbose=False)
     for path in images:
-        pixels: Pixels = cv2.imread(str(path))  # type: ignore[assignment]
+        pixels = read_image(path)
         begun = time.perf_counter()
         boxes = yolo.predict(pixels, imgsz=imgsz, conf=CONFIDENCE, device=device, verbose=False)[0].boxes.cpu()
         times.append((time.perf_counter() - begun) * 1000)
         if len(shown) < SHOWN:
-            found = [
-                ((int(label), *map(float, place)), float(confidence))
-                for label, place, confidence in zip(boxes.cls, boxes.xywhn, boxes.conf, strict=True)
-            ]
+            found: list[tuple[Box, float]] = []
+            for label, (x, y, width, height), sure in zip(
+                boxes.cls.tolist(), boxes.xywhn.tolist(), boxes.conf.tolist(), strict=True
+            ):
+                found.append(((int(label), x, y, width, height), sure))
             shown.append((pixels, prepared_boxes(path), found))
-    return shown, times  # type: ignore[return-value]
+    return shown, times
 
 
 def curve_table(evaluation: Evaluation) -> str:

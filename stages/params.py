@@ -24,12 +24,13 @@ PIPELINE = ROOT / "dvc.yaml"
 COCO128_URL = "https://github.com/ultralytics/assets/releases/download/v0.0.0/coco128.zip"
 
 # Arguments of Ultralytics that this pipeline sets itself, or that have no meaning in a training.
-_OWNED = frozenset(
-    "task mode data project name exist_ok save save_dir save_period resume verbose plots val split single_cls cfg "
-    "profile source vid_stride stream_buffer visualize augment classes retina_masks embed show save_frames save_txt "
-    "save_conf save_crop show_labels show_conf show_boxes line_width format optimize dynamic simplify opset workspace "
-    "nms tracker save_json dnn".split()
-)
+_OWNED = frozenset((
+    "task", "mode", "data", "project", "name", "exist_ok", "save", "save_dir", "save_period", "resume",
+    "verbose", "plots", "val", "split", "single_cls", "cfg", "profile", "source", "vid_stride", "stream_buffer",
+    "visualize", "augment", "classes", "retina_masks", "embed", "show", "save_frames", "save_txt", "save_conf",
+    "save_crop", "show_labels", "show_conf", "show_boxes", "line_width", "format", "optimize", "dynamic",
+    "simplify", "opset", "workspace", "nms", "tracker", "save_json", "dnn",
+))  # fmt: skip
 
 Count = Annotated[int, Field(ge=1, strict=True)]
 Share = Annotated[float, Field(gt=0, lt=1, strict=True)]

@@ -55,8 +55,10 @@ def tile(pixels: Pixels, marks: Sequence[tuple[Box, Colour, str]], title: str = 
 
 
 def _write(canvas: Pixels, text: str, x: int, y: int, colour: Colour) -> None:
-    for shade, width in (((0, 0, 0), 3), (colour, 1)):  # a dark rim: readable on anything
-        cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, shade, width, cv2.LINE_AA)
+    if text:  # on a field of its own: readable on anything
+        (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)
+        cv2.rectangle(canvas, (x - 2, y - height - 2), (x + width + 1, y + 3), colour, cv2.FILLED)
+        cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def grid(tiles: Sequence[Pixels], columns: int = COLUMNS) -> bytes:

@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import yaml
 from tqdm import tqdm
 
 from stages import failures, params
 from stages.datasets import collect, longest_side
+from stages.datasets.photographs import read_image
 from stages.datasets.samples import SPLITS, BadSample, Box, Collection, Item, Pixels, Problem, encode
 from stages.datasets.yolo import prepared_boxes
 from stages.failures import Failure
@@ -153,7 +155,7 @@ def _reduced(pixels: Pixels, longest: int) -> Pixels:
     height, width = pixels.shape[:2]
     scale = longest / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _label(box: Box) -> str:
@@ -197,7 +199,7 @@ def _json(content: Any) -> str:
 def samples(data: Path, count: int = SAMPLES) -> list[tuple[Pixels, tuple[Box, ...]]]:
     """The first training pictures of a prepared data set, with their boxes."""
     images = sorted((data / "images" / "train").iterdir())[:count]
-    return [(cv2.imread(str(image)), prepared_boxes(image)) for image in images]  # type: ignore[misc]
+    return [(read_image(image), prepared_boxes(image)) for image in images]
 
 
 def main() -> None:

@@ -46,8 +46,8 @@ def sync(target: Store) -> Iterator[str]:
             with folder as found:
                 if why := records.stale(found):
                     yield f"{place}: not mirrored: {why}"
-                elif name := _mirror_baseline(target, found, head):
-                    yield f"{name}: mirrored from {place}"
+                elif mirrored := _mirror_baseline(target, found, head):
+                    yield f"{mirrored}: mirrored from {place}"
         except (OSError, KeyError, ValueError, Failure) as error:
             yield f"{place}: not mirrored, its record is not whole: {_short(error)}"
 
@@ -86,7 +86,9 @@ def main() -> None:
     try:
         lines = list(sync(Store()))
     except Unreachable as error:
-        raise Failure(f"MLflow at {hidden(store())} cannot be reached ({type(error).__name__}); try again later") from error
+        raise Failure(
+            f"MLflow at {hidden(store())} cannot be reached ({type(error).__name__}); try again later"
+        ) from error
     print("\n".join(lines) if lines else "MLflow has every run that DVC keeps")
 
 

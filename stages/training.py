@@ -172,7 +172,7 @@ def train_in_processes(trainer: Trainer, judge: Callable[[Mapping[str, Any]], No
     Raises:
         TrainingFailed: A process ended before the training did.
     """
-    trainer.add_callback("on_fit_epoch_end", partial(_append_state, str(log)))
+    trainer.add_callback("on_fit_epoch_end", partial(_append_state, log))
     command, script = generate_ddp_command(trainer)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch()
@@ -202,8 +202,8 @@ def train_in_processes(trainer: Trainer, judge: Callable[[Mapping[str, Any]], No
         ddp_cleanup(trainer, script)
 
 
-def _append_state(log: str, trainer: Trainer) -> None:
-    with open(log, "a", encoding="utf-8") as file:
+def _append_state(log: Path, trainer: Trainer) -> None:
+    with log.open("a", encoding="utf-8") as file:
         file.write(json.dumps(_state(trainer)) + "\n")
 
 

@@ -27,9 +27,7 @@ def collect(data: Data) -> Collection:
             return yolo.collect(locate(data.path or ""), data.classes, parts, data.seed, data.background)
         case "coco":
             annotations = locate(data.annotations or "")
-            return coco.collect(
-                locate(data.path or ""), annotations, data.classes, parts, data.seed, data.background
-            )
+            return coco.collect(locate(data.path or ""), annotations, data.classes, parts, data.seed, data.background)
 
 
 def longest_side(data: Data) -> int | None:

@@ -107,7 +107,9 @@ def _refuse_unsafe(content: zipfile.ZipFile, archive: Path) -> None:
     for member in content.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or stat.S_ISLNK(member.external_attr >> 16):
-            raise Failure(f"{archive}: {member.filename!r} leads out of the folder it is unpacked to; nothing was unpacked")
+            raise Failure(
+                f"{archive}: {member.filename!r} leads out of the folder it is unpacked to; nothing was unpacked"
+            )
 
 
 def _unpack_file(content: zipfile.ZipFile, name: str, wanted: str, folder: Path, archive: Path) -> None:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from stages.datasets.samples import BadSample, Box, Picture
+from stages.datasets.samples import BadSample, Box, Picture, Pixels
 
 SUFFIXES = frozenset({".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -24,7 +24,7 @@ class Photograph:
     """An image file whose labels are known.
 
     Attributes:
-        size: (width, height) in pixels that the annotations state, checked against the image; None where none is stated.
+        size: (width, height) in pixels that the annotations state, to be checked; None where they state none.
     """
 
     name: str
@@ -42,15 +42,30 @@ class Photograph:
             raise BadSample(error.strerror or "cannot be read") from error
         if self.path.suffix.lower() in (".jpg", ".jpeg") and not encoded.endswith(_END_OF_JPEG):
             encoded = _whole(encoded)
-        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
-        if pixels is None:
-            raise BadSample("not an image, or damaged")
+        pixels = decode(encoded)
         height, width = pixels.shape[:2]
         if self.size and self.size != (width, height):
             raise BadSample(f"is {width}x{height}, its annotations are for {self.size[0]}x{self.size[1]}")
         if min(height, width) < 10:
             raise BadSample(f"is {width}x{height}; the trainer takes no side under 10 pixels")
-        return Picture(encoded, self.path.suffix.lower(), pixels.astype(np.uint8, copy=False), self.boxes)
+        return Picture(encoded, self.path.suffix.lower(), pixels, self.boxes)
+
+
+def decode(encoded: bytes) -> Pixels:
+    """The pixels of an image file, uint8 of shape (height, width, 3), in OpenCV's channel order.
+
+    Raises:
+        BadSample: It is not an image.
+    """
+    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
+    if pixels is None:
+        raise BadSample("not an image, or damaged")
+    return pixels.astype(np.uint8, copy=False)
+
+
+def read_image(path: Path) -> Pixels:
+    """The pixels of an image file of the prepared data. (OpenCV's own reader fails on Windows for names like é.jpg.)"""
+    return decode(path.read_bytes())
 
 
 def _whole(encoded: bytes) -> bytes:
@@ -123,7 +138,9 @@ def read_labels(text: str, known: int, kept: Mapping[int, int]) -> tuple[Box, ..
         if not (label.is_integer() and 0 <= label < known):
             raise BadSample(f"line {number}: class {fields[0]}, but the data set has classes 0 to {known - 1}")
         if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-            raise BadSample(f"line {number}: {len(values)} numbers behind the class; 4 make a box, 6, 8, ... an outline")
+            raise BadSample(
+                f"line {number}: {len(values)} numbers behind the class; 4 make a box, 6, 8, ... an outline"
+            )
         outside = [field for field, value in zip(fields[1:], values, strict=True) if not 0 <= value <= 1]
         if outside:
             raise BadSample(f"line {number}: {outside[0]} is outside 0 to 1, a fraction of the image")
@@ -142,7 +159,9 @@ def _around(outline: list[float]) -> list[float]:
     return [(min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys)]
 
 
-def clip(x: float, y: float, width: float, height: float, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
+def clip(
+    x: float, y: float, width: float, height: float, size: tuple[int, int]
+) -> tuple[float, float, float, float] | None:
     """A COCO box (upper left corner, width, height; pixels) clipped to an image of `size` (width, height).
 
     Returns:

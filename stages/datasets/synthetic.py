@@ -240,7 +240,9 @@ def _field(canvas: Canvas, rng: random.Random, horizon: float) -> None:
     for _ in range(rng.randrange(1, 4)):  # hills
         x, w, h = _between(rng, 0, side), _between(rng, 0.2, 0.6) * side, _between(rng, 0.04, 0.18) * side
         colour = _near(rng, _shade(ground, 80), 20)
-        canvas.fill([(x - w, horizon + 1), (x - w / 3, horizon - h * 0.8), (x, horizon - h), (x + w, horizon + 1)], colour)
+        canvas.fill(
+            [(x - w, horizon + 1), (x - w / 3, horizon - h * 0.8), (x, horizon - h), (x + w, horizon + 1)], colour
+        )
     for _ in range(rng.randrange(6, 22)):  # stones and tufts
         x, y = _between(rng, 0, side), _between(rng, horizon, side)
         canvas.ellipse(x, y, _between(rng, 1, 7), _between(rng, 1, 3), _near(rng, _shade(ground, 85), 30))
@@ -429,9 +431,17 @@ def _animal(canvas: Canvas, rng: random.Random, base: float, height: float) -> N
         canvas.limb((x + k * size, base - size * 0.5), (x + (k + _between(rng, -0.08, 0.08)) * size, base),
                     size * 0.11, size * 0.07, _shade(coat, 85))  # fmt: skip
     canvas.ellipse(x, base - size * 0.55, size * 0.5, size * 0.2, coat)
-    canvas.limb((x + way * size * 0.42, base - size * 0.6), (x + way * size * 0.6, base - size * 0.85), size * 0.17, size * 0.14, coat)
+    canvas.limb(
+        (x + way * size * 0.42, base - size * 0.6),
+        (x + way * size * 0.6, base - size * 0.85),
+        size * 0.17,
+        size * 0.14,
+        coat,
+    )
     canvas.ellipse(x + way * size * 0.68, base - size * 0.88, size * 0.16, size * 0.11, coat)
-    canvas.limb((x - way * size * 0.46, base - size * 0.6), (x - way * size * 0.7, base - size * 0.5), size * 0.06, 2, coat)
+    canvas.limb(
+        (x - way * size * 0.46, base - size * 0.6), (x - way * size * 0.7, base - size * 0.5), size * 0.06, 2, coat
+    )
 
 
 def _bin(canvas: Canvas, rng: random.Random, base: float, height: float) -> None:

@@ -75,18 +75,19 @@ def collect(
 
 def label_file(image: Path) -> Path:
     """Where an image's labels are: its path with the last folder `images` replaced by `labels`, else beside it."""
-    parts = list(image.parts)
-    for place in range(len(parts) - 2, -1, -1):
-        if parts[place] == "images":
-            parts[place] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
+    folders = list(image.parts[:-1])
+    if "images" in folders:
+        folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
+    return Path(*folders, image.name).with_suffix(".txt")
 
 
 def prepared_boxes(image: Path) -> tuple[Box, ...]:
     """The boxes of an image of a prepared data set."""
-    lines = label_file(image).read_text(encoding="utf-8").splitlines()
-    return tuple((int(label), *map(float, place)) for label, *place in (line.split() for line in lines))  # type: ignore[misc]
+    boxes: list[Box] = []
+    for line in label_file(image).read_text(encoding="utf-8").splitlines():
+        label, x, y, width, height = line.split()
+        boxes.append((int(label), float(x), float(y), float(width), float(height)))
+    return tuple(boxes)
 
 
 def _origin(path: Path, folder: Path) -> str:
@@ -98,7 +99,9 @@ def _origin(path: Path, folder: Path) -> str:
 
 def _description(folder: Path) -> dict[str, Any]:
     """The content of the folder's data.yaml, or nothing where it has none."""
-    file = next((folder / name for name in ("data.yaml", "data.yml", "dataset.yaml") if (folder / name).is_file()), None)
+    file = next(
+        (folder / name for name in ("data.yaml", "data.yml", "dataset.yaml") if (folder / name).is_file()), None
+    )
     if file is None:
         return {}
     try:

@@ -1,0 +1,41 @@
+# Every command here is a convenience: README.md gives the plain ones, which also work on Windows.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help baseline test lint sync ui lock
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
+
+baseline: .venv/installed ## set up, then run the pipeline: data, training, test metrics
+	dvc repro
+
+test: .venv/installed-dev lint ## set up, then check and test everything (about 10 minutes)
+	pytest
+
+lint: .venv/installed-dev ## format, lint and types
+	ruff format --check .
+	ruff check .
+	mypy
+
+sync: .venv/installed ## mirror to MLflow whatever it has missed
+	python -m stages.sync
+
+ui: .venv/installed ## MLflow on http://127.0.0.1:5000
+	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+lock: .venv/installed-dev ## pin the dependencies again; UPGRADE=--upgrade takes new versions
+	python tools/lock.py $(UPGRADE)
+
+# TORCH_INDEX: a package index with torch's CPU build, for machines without a GPU (see README.md).
+.venv/installed: requirements.txt requirements-cuda.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX),python -m pip install --index-url $(TORCH_INDEX) $(shell grep -oE '^torch(vision)?==[0-9.]+' requirements.txt))
+	python -m pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.txt
+	python -m pip install --quiet -r requirements-dev.txt
+	touch $@
