@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import pooch
@@ -25,7 +26,7 @@ def fetch(url: str, folder: Path, name: str, sha256: str | None = None) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel(logging.WARNING)
-    downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
+    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT)
     with FileLock(folder / f"{name}.lock"):
         try:
             return Path(pooch.retrieve(url, sha256, fname=name, path=folder, downloader=downloader))

@@ -44,8 +44,9 @@ def tile(pixels: Pixels, marks: Sequence[tuple[Box, Colour, str]], title: str = 
     for (_, x, y, w, h), colour, text in marks:
         left, top = round((x - w / 2) * size[0]), round((y - h / 2) * size[1])
         right, bottom = round((x + w / 2) * size[0]), round((y + h / 2) * size[1])
-        cv2.rectangle(canvas, (left, top), (right, bottom), (0, 0, 0), 3)
-        cv2.rectangle(canvas, (left, top), (right, bottom), colour, 2)
+        if min(right - left, bottom - top) > 20:  # a dark rim, where it hides nothing
+            cv2.rectangle(canvas, (left, top), (right, bottom), (0, 0, 0), 3)
+        cv2.rectangle(canvas, (left, top), (right, bottom), colour, 2 if right - left > 10 else 1)
         _write(canvas, text, max(2, left + 3), max(12, top + 13), colour)
     square = np.full((TILE, TILE, 3), 255, np.uint8)
     top, left = (TILE - size[1]) // 2, (TILE - size[0]) // 2

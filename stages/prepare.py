@@ -18,6 +18,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,8 @@ def _in_processes(
 ) -> Iterator[list[Written | Problem]]:
     """Yield the results in order. Few batches are under way at a time, so memory does not grow with their number."""
     under_way: deque[Future[list[Written | Problem]]] = deque()
-    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    spawn = get_context("spawn")  # the same on every platform; a fork would copy the progress bar's thread
+    with ProcessPoolExecutor(workers, spawn, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         try:
             for batch in batches:
                 under_way.append(pool.submit(work, batch))

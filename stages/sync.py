@@ -7,7 +7,6 @@ A run that is there already is left as it is, so this can be repeated at any tim
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from stages import failures, records
 from stages.failures import Failure
 from stages.repository import git, main_root
-from stages.tracking import HOME, Store, Unreachable, hidden, pending, store
+from stages.tracking import HOME, Store, Unreachable, hidden, noted, pending, store
 
 
 def catch_up(target: Store) -> list[str]:
@@ -75,7 +74,7 @@ def _mirror_baseline(target: Store, folder: Path, head: str) -> str | None:
 
 def _pending() -> dict[str, dict[str, object]]:
     """The runs whose mirror is not whole, and what is known of them."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(HOME.glob("pending/*.json"))}
+    return {path.stem: noted(path.stem) for path in sorted(HOME.glob("pending/*.json"))}
 
 
 def _short(error: Exception) -> str:

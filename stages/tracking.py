@@ -207,7 +207,7 @@ class Mirror:
             work()
         except Unreachable as error:
             self._lost = True
-            if not json.loads(pending(self.name).read_text(encoding="utf-8")).get("warned"):
+            if not noted(self.name).get("warned"):
                 note(self.name, warned=True)
                 print(
                     f"warning: MLflow at {hidden(store())} cannot be reached ({type(error).__name__}); "
@@ -223,9 +223,15 @@ def pending(name: str) -> Path:
 
 def note(name: str, **facts: Any) -> None:
     """Add facts to the file of a pending run."""
-    path = pending(name)
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    write_atomic(path, json.dumps({**known, **facts}))
+    write_atomic(pending(name), json.dumps({**noted(name), **facts}))
+
+
+def noted(name: str) -> dict[str, Any]:
+    """What is known of a pending run; nothing where it is not pending."""
+    try:
+        return dict(json.loads(pending(name).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
 
 
 def hidden(uri: str) -> str:

@@ -60,6 +60,8 @@ def collect(
         raise Failure(
             f"data.annotations: {annotations} is not in COCO's instances format: {type(error).__name__}: {error}"
         ) from error
+    if not photographs:
+        return found
     found.items = place(photographs, assign([p.origin for p in photographs], parts or FRACTIONS, seed))
     found.count("images in none of the splits", len(photographs) - len(found.items))
     return found

@@ -40,6 +40,8 @@ class Photograph:
             encoded = self.path.read_bytes()
         except OSError as error:
             raise BadSample(error.strerror or "cannot be read") from error
+        if not encoded:
+            raise BadSample("an empty file")
         if self.path.suffix.lower() in (".jpg", ".jpeg") and not encoded.endswith(_END_OF_JPEG):
             encoded = _whole(encoded)
         pixels = decode(encoded)
@@ -57,7 +59,7 @@ def decode(encoded: bytes) -> Pixels:
     Raises:
         BadSample: It is not an image.
     """
-    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
+    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
         raise BadSample("not an image, or damaged")
     return pixels.astype(np.uint8, copy=False)

@@ -68,6 +68,8 @@ def collect(
             own[origin] = split
     if not seen:
         raise Failure(f"data.path: no image in {folder}")
+    if not photographs:
+        return found
     found.items = place(photographs, _splits([photograph.origin for photograph in photographs], own, parts, seed))
     found.count("images in none of the splits", len(photographs) - len(found.items))
     return found

@@ -1,0 +1,167 @@
+"""params.yaml: the schema, the file and dvc.yaml say the same, and what is wrong is told in one line."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages import params
+from stages.failures import BadParams
+
+from .conftest import SOURCE
+
+GIVEN = params.read(SOURCE / "params.yaml")
+
+
+def with_value(key: str, value: Any) -> dict[str, Any]:
+    content = copy.deepcopy(GIVEN)
+    group = content
+    *groups, last = key.split(".")
+    for name in groups:
+        group = group[name]
+    group[last] = value
+    return content
+
+
+def test_the_committed_file_is_valid() -> None:
+    assert params.load(SOURCE / "params.yaml", SOURCE / "dvc.yaml").epochs == GIVEN["epochs"]
+
+
+def test_file_and_schema_have_the_same_keys() -> None:
+    assert list(GIVEN) == list(params.Params.model_fields)
+    assert list(GIVEN["data"]) == list(params.Data.model_fields)
+    assert list(GIVEN["data"]["split"]) == list(params.Split.model_fields)
+
+
+def test_dvc_yaml_lists_what_each_stage_reads() -> None:
+    stages = yaml.safe_load((SOURCE / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    training = [key for key in params.Params.model_fields if key != "data"]
+    assert stages["train"]["params"] == training
+    assert stages["prepare"]["params"] == ["data"]
+    assert set(stages["evaluate"]["params"]) <= set(training)
+    assert stages["check"]["params"] == [{"params.yaml": None}]
+
+
+def test_every_line_of_the_file_says_why() -> None:
+    lines = (SOURCE / "params.yaml").read_text(encoding="utf-8").splitlines()
+    bare = [line for line in lines if ":" in line and "#" not in line and not line.endswith("data:")]
+    assert bare == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("epochs", "abc", "a whole number from 1"),
+        ("epochs", 0, "a whole number from 1"),
+        ("epochs", 2.5, "a whole number from 1"),
+        ("epochs", True, "a whole number from 1"),
+        ("imgsz", 100_000, "a multiple of 32"),
+        ("imgsz", 100, "a multiple of 32"),
+        ("lr0", -1, "a number over 0"),
+        ("lr0", float("nan"), "a number over 0"),
+        ("mosaic", 1.5, "a number from 0 to 1"),
+        ("optimizer", "adam", "AdamW"),
+        ("device", "gpu", "GPU numbers"),
+        ("device", "0,", "GPU numbers"),
+        ("model", "yolov8n", ".pt file"),
+        ("seed", -1, "a whole number from 0"),
+        ("data.source", "nope", "synthetic, coco128, yolo or coco"),
+        ("data.on_error", "ignore", "stop or skip"),
+        ("data.url", "ftp://somewhere/coco128.zip", "http"),
+        ("data.split.train", 1.5, "a fraction"),
+        ("data.imgsz", 8, "pixels from 32"),
+        ("data.background", "yes", "true or false"),
+        ("data.classes", [], "at least one"),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_key_value_and_what_is_allowed(key: str, value: Any, allowed: str) -> None:
+    with pytest.raises(BadParams) as caught:
+        params.validate(with_value(key, value))
+    line = str(caught.value)
+    assert key in line
+    assert repr(value) in line
+    assert allowed in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"data.source": "yolo"}, "path is null; source yolo needs the folder"),
+        ({"data.source": "coco", "data.path": "images"}, "annotations is null"),
+        ({"data.classes": ["dog"]}, "cannot come from source synthetic"),
+        ({"data.source": "yolo", "data.path": "x", "data.classes": ["a", "a"]}, "twice"),
+        ({"data.split": {"train": 0.5, "val": 0.3, "test": 0.3}}, "add up to 1"),
+        ({"data.split": {"train": 10, "val": 0.3, "test": 0.3}}, "three whole numbers, three fractions"),
+        ({"data.split": {"train": 10, "val": None, "test": None}}, "three whole numbers, three fractions"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(changes: dict[str, Any], told: str) -> None:
+    content = copy.deepcopy(GIVEN)
+    for key, value in changes.items():
+        group, _, name = key.rpartition(".")
+        (content[group] if group else content)[name] = value
+    with pytest.raises(BadParams, match=told):
+        params.validate(content)
+
+
+def test_every_wrong_key_is_named_at_once() -> None:
+    content = {**with_value("data.seed", -3), "epochs": "abc"}
+    with pytest.raises(BadParams, match=r"epochs.*data\.seed"):
+        params.validate(content)
+
+
+def test_a_missing_key_is_named() -> None:
+    content = {key: value for key, value in GIVEN.items() if key != "lr0"}
+    with pytest.raises(BadParams, match="lr0: missing"):
+        params.validate(content)
+
+
+@pytest.mark.parametrize("key", ["epoch", "learning_rate", "data.clases"])
+def test_an_unknown_key_is_refused(key: str) -> None:
+    with pytest.raises(BadParams, match=rf"{key}: not a key of this project"):
+        params.validate(with_value(key, 3))
+
+
+def test_an_argument_of_ultralytics_is_taken_and_passed_on() -> None:
+    given = params.validate({**GIVEN, "degrees": 10.0, "cos_lr": True})
+    assert given.training()["degrees"] == 10.0
+    assert given.training()["cos_lr"] is True
+    assert "data" not in given.training()
+
+
+@pytest.mark.parametrize(("key", "value"), [("hsv_h", 3.0), ("patience", "long"), ("cos_lr", 3)])
+def test_an_argument_of_ultralytics_is_checked_by_its_own_rules(key: str, value: Any) -> None:
+    with pytest.raises(BadParams, match=key):
+        params.validate({**GIVEN, key: value})
+
+
+@pytest.mark.parametrize("key", ["save_dir", "plots", "project", "resume"])
+def test_an_argument_that_this_project_sets_is_refused(key: str) -> None:
+    with pytest.raises(BadParams, match=rf"{key}: (set by this project|not a key)"):
+        params.validate({**GIVEN, key: "x"})
+
+
+def test_an_added_argument_must_be_listed_in_dvc_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text((SOURCE / "params.yaml").read_text(encoding="utf-8") + "\ndegrees: 5.0\n", encoding="utf-8")
+    with pytest.raises(BadParams, match="degrees: not among the params of stage train"):
+        params.load(file, SOURCE / "dvc.yaml")
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text("lr0: 1e-3\n", encoding="utf-8")
+    assert params.read(file) == {"lr0": 0.001}
+
+
+@pytest.mark.parametrize("content", ["a: [", "- 1\n- 2\n", "\xff"])
+def test_a_file_that_is_no_mapping_is_one_line(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_bytes(content.encode("latin-1"))
+    with pytest.raises(BadParams, match=r"params\.yaml: (not valid YAML|must be a mapping)"):
+        params.read(file)
