@@ -47,6 +47,7 @@ from ultralytics.utils.dist import ddp_cleanup, generate_ddp_command  # noqa: E4
 
 __all__ = [
     "HOME",
+    "SETTINGS",
     "YOLO",
     "DetectionTrainer",
     "DetectionValidator",
