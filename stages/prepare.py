@@ -12,13 +12,14 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def _in_processes(
     """Yield the results in order. Few batches are under way at a time, so memory does not grow with their number."""
     under_way: deque[Future[list[Written | Problem]]] = deque()
     spawn = get_context("spawn")  # the same on every platform; a fork would copy the progress bar's thread
-    with ProcessPoolExecutor(workers, spawn, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, spawn, initializer=_begin_process) as pool:
         try:
             for batch in batches:
                 under_way.append(pool.submit(work, batch))
@@ -182,6 +183,19 @@ def _in_processes(
             raise Failure("a process that prepares pictures was ended from outside (out of memory?)") from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _begin_process() -> None:
+    """One thread a process, and no life after the process that started it: a pool's workers outlive a kill."""
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _replace_folder(new: Path, target: Path) -> None:

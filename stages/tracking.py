@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -98,8 +100,12 @@ class Store:
             return False
         run = Run(self, record.name, record.params, record.tags, found)
         run.log(record.points)
-        for place, path in record.files.items():
-            self.client.log_artifact(run.id, str(path), place.rpartition("/")[0] or None)
+        with tempfile.TemporaryDirectory(dir=HOME) as folder:  # MLflow keeps files under the names they have
+            for place, path in record.files.items():
+                target = Path(folder) / place
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+            self.client.log_artifacts(run.id, folder)
         self.client.set_tag(run.id, "content", record.content)
         run.end("FINISHED")
         return True

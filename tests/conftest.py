@@ -34,7 +34,9 @@ class Project:
 
     root: Path
 
-    def run(self, *command: str, env: dict[str, str] | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, env: dict[str, str] | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the repository, as a shell with the environment activated would."""
         done = subprocess.run(
             command, cwd=self.root, env=self.environment(env), capture_output=True, text=True, check=False, timeout=600

@@ -75,7 +75,7 @@ def test_a_malformed_label_is_named(line: str, told: str) -> None:
     ],
 )
 def test_coco_boxes_are_clipped(box: tuple[float, ...], expected: tuple[float, ...] | None) -> None:
-    found = clip(*box, size=(100, 100))  # type: ignore[call-arg, misc]
+    found = clip(*box, size=(100, 100))  # type: ignore[arg-type, call-arg, misc]
     assert found == (pytest.approx(expected) if expected else None)
 
 
@@ -247,7 +247,7 @@ def test_a_folder_that_is_no_data_set_is_refused_in_one_line(
 
 
 @pytest.fixture
-def annotations(tmp_path: Path, photograph: Photograph) -> dict[str, Any]:
+def instances(tmp_path: Path, photograph: Photograph) -> dict[str, Any]:
     images = [{"id": n, "file_name": f"{n}.jpg", "width": 64, "height": 48} for n in range(8)]
     for image in images:
         photograph(f"images/{image['file_name']}")
@@ -259,7 +259,11 @@ def annotations(tmp_path: Path, photograph: Photograph) -> dict[str, Any]:
         {"image_id": 7, "category_id": 18, "bbox": [5, 5, 9, 9]},
         {"image_id": 99, "category_id": 1, "bbox": [5, 5, 9, 9]},
     ]
-    return {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}]}
+    return {
+        "images": images,
+        "annotations": boxes,
+        "categories": [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}],
+    }
 
 
 def collect_coco(folder: Path, content: Any, background: bool = False) -> Collection:
@@ -269,8 +273,8 @@ def collect_coco(folder: Path, content: Any, background: bool = False) -> Collec
     return coco.collect(folder / "images", file, ("person",), parts, 0, background)
 
 
-def test_coco_boxes_are_filtered_clipped_and_counted(tmp_path: Path, annotations: dict[str, Any]) -> None:
-    found = collect_coco(tmp_path, annotations)
+def test_coco_boxes_are_filtered_clipped_and_counted(tmp_path: Path, instances: dict[str, Any]) -> None:
+    found = collect_coco(tmp_path, instances)
     assert {split: len(names) for split, names in splits(found).items()} == {"train": 4, "val": 1, "test": 2}
     assert found.counts == {
         "boxes of crowds": 1,
@@ -283,17 +287,17 @@ def test_coco_boxes_are_filtered_clipped_and_counted(tmp_path: Path, annotations
     assert boxes["0.jpg"] == ((0, 20 / 64, 25 / 48, 20 / 64, 30 / 48), (0, 57 / 64, 15 / 48, 14 / 64, 10 / 48))
 
 
-def test_coco_images_of_another_size_than_annotated_are_problems(tmp_path: Path, annotations: dict[str, Any]) -> None:
-    annotations["images"][3]["width"] = 640
-    item = next(item for item in collect_coco(tmp_path, annotations).items if item.origin == "3.jpg")
+def test_coco_images_of_another_size_than_annotated_are_problems(tmp_path: Path, instances: dict[str, Any]) -> None:
+    instances["images"][3]["width"] = 640
+    item = next(item for item in collect_coco(tmp_path, instances).items if item.origin == "3.jpg")
     with pytest.raises(BadSample, match="is 64x48, its annotations are for 640x48"):
         item.read()
 
 
-def test_a_coco_file_name_cannot_lead_out_of_the_folder(tmp_path: Path, annotations: dict[str, Any]) -> None:
-    annotations["images"][7]["file_name"] = "../../secret.jpg"
-    annotations["annotations"].append({"image_id": 7, "category_id": 1, "bbox": [5, 5, 9, 9]})
-    found = collect_coco(tmp_path, annotations)
+def test_a_coco_file_name_cannot_lead_out_of_the_folder(tmp_path: Path, instances: dict[str, Any]) -> None:
+    instances["images"][7]["file_name"] = "../../secret.jpg"
+    instances["annotations"].append({"image_id": 7, "category_id": 1, "bbox": [5, 5, 9, 9]})
+    found = collect_coco(tmp_path, instances)
     assert [problem.reason for problem in found.problems] == ["leads out of data.path"]
 
 
@@ -403,5 +407,5 @@ def test_without_the_archive_the_line_says_what_to_do(
 
 
 def test_a_local_archive_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Failure, match="data.zip: .*nowhere.zip is not a file"):
+    with pytest.raises(Failure, match=r"data\.zip: .*nowhere\.zip is not a file"):
         coco128.collect("http://127.0.0.1:1/", tmp_path / "nowhere.zip", tmp_path, None, 0)

@@ -32,7 +32,8 @@ def test_a_picture_depends_on_seed_split_and_number_alone() -> None:
     def first(parts: dict[str, float], seed: int) -> bytes:
         return synthetic.collect(parts, seed, 64).items[0].read().encoded
 
-    few, many = {"train": 2, "val": 1, "test": 1}, {"train": 9, "val": 5, "test": 5}
+    few: dict[str, float] = {"train": 2, "val": 1, "test": 1}
+    many: dict[str, float] = {"train": 9, "val": 5, "test": 5}
     assert first(few, 0) == first(many, 0)
     assert first(few, 0) != first(few, 1)
 

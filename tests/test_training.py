@@ -76,7 +76,8 @@ def test_another_process_in_another_folder_gives_the_same_bytes(
     trained: tuple[Trained, list[Epoch]], data: Path, tmp_path: Path
 ) -> None:
     result, _ = trained
-    code = f"from pathlib import Path; from stages.training import train; train({arguments()!r}, Path({str(data)!r}), Path('x'))"
+    code = "from pathlib import Path; from stages.training import train;"
+    code += f"train({arguments()!r}, Path({str(data)!r}), Path('x'))"
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONHASHSEED": "12345"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     assert digest(tmp_path / "x" / "best.pt") == digest(result.model)
@@ -191,9 +192,7 @@ def test_settings_are_kept_in_the_repository_and_integrations_are_off() -> None:
     assert [key for key in ("sync", "mlflow", "dvc", "clearml", "comet", "raytune") if SETTINGS[key]] == []
 
 
-def test_nothing_is_fetched_and_nothing_is_sent(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_fetched_and_nothing_is_sent(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a connection was opened")
 

@@ -1,0 +1,379 @@
+"""The commands that users type, with the real dvc in a real repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from stages import records
+from stages.datasets.photographs import read_image
+
+from .conftest import SOURCE, Project, make_project
+from .test_datasets import make_zip, real
+from .test_prepare import fingerprint
+
+pytestmark = pytest.mark.slow
+posix = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
+
+RESULTS = ("data", "models", "reports", "dvc.lock")
+STAGES = ("check", "prepare", "train", "evaluate")
+
+
+def results(project: Project) -> dict[str, str]:
+    """Digests of everything that the pipeline wrote."""
+    found: dict[str, str] = {}
+    for name in RESULTS:
+        path = project.root / name
+        found |= {f"{name}/{file}": digest for file, digest in (fingerprint(path) if path.is_dir() else {}).items()}
+    return {**found, "dvc.lock": project.text("dvc.lock")}
+
+
+def ran(output: str) -> list[str]:
+    """The stages that DVC ran, by what it printed."""
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+
+def mlflow_runs(project: Project) -> dict[str, Any]:
+    client = MlflowClient(f"sqlite:///{project.root}/mlflow.db")
+    experiment = client.get_experiment_by_name("person-detection")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    assert len({run.info.run_name for run in found}) == len(found), "a run is there twice"
+    return {run.info.run_name: run for run in found}
+
+
+def shown_experiments(project: Project) -> dict[str, Any]:
+    """The experiments by name, from `dvc exp show`."""
+    rows = json.loads(project.run("dvc", "exp", "show", "--json").stdout)
+    experiments = [experiment for row in rows for experiment in row.get("experiments") or []]
+    return {experiment["name"]: experiment["revs"][0] for experiment in experiments}
+
+
+# The baseline ---------------------------------------------------------------------------------------------------------
+
+
+def test_repro_makes_model_metrics_curves_and_pictures(baseline: Project) -> None:
+    for path in ("models/best.pt", "data/prepared/data.yaml", "reports/train/plots/metrics/mAP50.tsv"):
+        assert (baseline.root / path).is_file()
+    validation = json.loads(baseline.text("reports/train/metrics.json"))
+    test = json.loads(baseline.text("reports/evaluate/metrics.json"))
+    assert set(validation) == {"mAP50", "mAP50-95", "precision", "recall", "train_seconds", "step"}
+    assert set(test) == {"mAP50", "mAP50-95", "precision", "recall", "ms_per_image"}
+    assert test["ms_per_image"] > 0
+    for picture in ("reports/data/samples.png", "reports/evaluate/plots/predictions.png"):
+        assert read_image(baseline.root / picture).shape[1] > 600
+    assert not list((baseline.root / "data").rglob("*.cache"))
+
+
+def test_a_second_repro_has_nothing_to_do(project: Project) -> None:
+    assert ran(project.run("dvc", "repro").stdout) == []
+    assert project.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_metrics_and_plots_are_shown_in_a_clone_without_data(baseline: Project, tmp_path: Path) -> None:
+    baseline.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    assert "mAP50" in clone.run("dvc", "metrics", "show").stdout
+    clone.run("dvc", "plots", "show", "--out", "plots")
+    page = clone.text("plots/index.html")
+    for part in ("Validation during training", "Precision and recall on test", "Confusion on test"):
+        assert part in page
+    assert list((clone.root / "plots").rglob("*predictions.png"))
+
+
+def test_the_run_is_whole_in_mlflow(baseline: Project) -> None:
+    first = baseline.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.strip()
+    (name, run), *others = mlflow_runs(baseline).items()
+    assert not others
+    assert name == f"baseline-{first[:7]}"
+    assert run.info.status == "FINISHED"
+    summary = json.loads(baseline.text("reports/data/summary.json"))
+    assert run.data.tags["git.commit"] == first
+    assert run.data.tags["data.digest"] == summary["digest"]
+    assert run.data.tags["dvc.stage"] == "evaluate"
+    assert run.data.params["data.source"] == "synthetic"
+    test = json.loads(baseline.text("reports/evaluate/metrics.json"))
+    assert {key: run.data.metrics[f"test/{key}"] for key in test} == test
+    client = MlflowClient(f"sqlite:///{baseline.root}/mlflow.db")
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "mAP50")] == [1]
+    kept = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert kept == {"model", "reports", "params.yaml", "dvc.lock"}
+
+
+def test_nothing_is_written_to_the_users_home(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "repository")
+    home = tmp_path / "home"
+    home.mkdir()
+    places = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "XDG_CACHE_HOME": str(home / ".cache")}
+    project.run("dvc", "repro", "evaluate", env=places)
+    assert [path for path in home.rglob("*") if path.is_file() and "dvc" not in path.parts] == []
+
+
+# Wrong input ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("epochs=abc", "params.yaml: epochs: 'abc' is not allowed; it must be a whole number"),
+        ("imgsz=100000", "params.yaml: imgsz: 100000 is not allowed"),
+        ("lr0=-1", "params.yaml: lr0: -1 is not allowed"),
+        ("data.source=nope", "params.yaml: data.source: 'nope' is not allowed"),
+        ("model=nope.yaml", "model: 'nope.yaml' is neither a file nor an architecture"),
+    ],
+)
+def test_a_wrong_value_is_one_line_and_touches_nothing(project: Project, change: str, told: str) -> None:
+    before = results(project)
+    done = project.run("dvc", "exp", "run", "-S", change, check=False)
+    assert done.returncode != 0
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
+    assert results(project) == before
+
+
+def test_an_unknown_key_is_refused(project: Project) -> None:
+    before = results(project)
+    project.replace("params.yaml", "epochs:", "epoch: 3  # a slip\nepochs:")
+    done = project.run("dvc", "repro", check=False)
+    assert done.returncode != 0
+    assert "params.yaml: epoch: not a key of this project" in done.stderr
+    assert results(project) == before
+
+
+def test_without_a_network_the_line_says_how_to_get_the_weights(project: Project) -> None:
+    before = results(project)
+    offline = {"HTTPS_PROXY": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1", "NO_PROXY": "", "no_proxy": ""}
+    done = project.run("dvc", "exp", "run", "-S", "model=yolov8n.pt", env=offline, check=False)
+    assert done.returncode != 0
+    for told in ("yolov8n.pt cannot be fetched", "sha256 f59b3d83", "weights", "model: yolov8n.yaml"):
+        assert told in done.stderr
+    assert results(project) == before
+
+
+def truncate(folder: Path) -> None:
+    image = folder / "images" / "3.jpg"
+    image.write_bytes(image.read_bytes()[:300])
+
+
+def far_label(folder: Path) -> None:
+    (folder / "labels" / "3.txt").write_text("0 1.7 0.5 0.2 0.2\n", encoding="utf-8")
+
+
+def unknown_class(folder: Path) -> None:
+    (folder / "labels" / "3.txt").write_text("7 0.5 0.5 0.2 0.2\n", encoding="utf-8")
+
+
+def empty(folder: Path) -> None:
+    shutil.rmtree(folder / "images")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (truncate, "images/3.jpg: truncated or damaged JPEG"),
+        (far_label, "labels/3.txt: line 1: 1.7 is outside 0 to 1"),
+        (unknown_class, "labels/3.txt: line 1: class 7"),
+        (empty, "no image in"),
+    ],
+)
+def test_damaged_data_is_one_line_and_the_old_data_stays(
+    project: Project, photograph: Callable[..., Path], damage: Callable[[Path], None], told: str
+) -> None:
+    for n in range(6):
+        label = photograph(f"mine/images/{n}.jpg").parents[1] / "labels" / f"{n}.txt"
+        label.parent.mkdir(exist_ok=True)
+        label.write_text("0 0.5 0.5 0.4 0.6\n", encoding="utf-8")
+    folder = project.root.parent / "mine"
+    damage(folder)
+    before = results(project)
+    arguments = ["-S", "data.source=yolo", "-S", f"data.path={folder}"]
+    arguments += [argument for split in ("train", "val", "test") for argument in ("-S", f"data.split.{split}=null")]
+    done = project.run("dvc", "exp", "run", *arguments, check=False)
+    assert done.returncode != 0
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    after = results(project)
+    assert {k: v for k, v in after.items() if k != "dvc.lock"} == {k: v for k, v in before.items() if k != "dvc.lock"}
+
+
+# Killed ---------------------------------------------------------------------------------------------------------------
+
+
+def process_of(module: str, root: Path, started: subprocess.Popen[str]) -> int:
+    """The id of the process of a stage of this repository, once it is there."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert started.poll() is None, "dvc ended before its stage could be killed"
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    command = (entry / "cmdline").read_bytes().split(b"\0")
+                    here = (entry / "cwd").resolve() == root.resolve()
+                except OSError:
+                    continue
+                if here and module.encode() in command and command[0].endswith(b"python"):
+                    return int(entry.name)
+        time.sleep(0.02)
+    raise AssertionError(f"{module} was not started")
+
+
+@posix
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are found in /proc")
+@pytest.mark.parametrize(("stage", "seconds"), [("prepare", 0.8), ("train", 5.0)])
+@pytest.mark.parametrize("whom", ["the stage", "dvc and the stage"])
+def test_killed_at_work_repro_ends_well(project: Project, stage: str, seconds: float, whom: str) -> None:
+    project.replace("params.yaml", "epochs: 1 ", "epochs: 2 ")
+    project.replace("params.yaml", "    train: 16", "    train: 60")
+    started = subprocess.Popen(
+        ["dvc", "repro"], cwd=project.root, env=project.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+    found = process_of(f"stages.{stage}", project.root, started)
+    time.sleep(seconds)
+    if whom == "dvc and the stage":
+        started.send_signal(signal.SIGKILL)
+    os.kill(found, signal.SIGKILL)
+    started.communicate(timeout=60)
+    project.run("dvc", "repro")
+    assert project.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+    assert json.loads(project.text("data/prepared/summary.json"))["splits"]["train"]["images"] == 60
+    assert json.loads(project.text("reports/train/metrics.json"))["step"] == 2
+    assert records.stale(project.root) == ""
+    runs = mlflow_runs(project)
+    assert [run.info.status for run in runs.values()] == ["FINISHED"]
+    leftovers = [path.name for folder in ("data", "models") for path in (project.root / folder).iterdir()]
+    assert sorted(leftovers) == ["best.pt", "prepared"]
+
+
+# Experiments ----------------------------------------------------------------------------------------------------------
+
+
+def test_queued_experiments_train_in_parallel_into_one_store(project: Project) -> None:
+    project.run("dvc", "exp", "run", "--queue", "-S", "epochs=2", "-S", "seed=0,1")
+    project.run("dvc", "queue", "start", "-j", "2")
+    deadline = time.monotonic() + 300
+    while any(word in project.run("dvc", "queue", "status").stdout for word in ("Queued", "Running")):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    experiments = shown_experiments(project)
+    assert len(experiments) == 2
+    runs = mlflow_runs(project)
+    assert runs.keys() == experiments.keys()
+    for name, run in runs.items():
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["dvc.experiment"] == name
+        row = experiments[name]["data"]
+        assert run.data.params["seed"] == str(row["params"]["params.yaml"]["data"]["seed"])
+        assert run.data.metrics["test/mAP50"] == row["metrics"]["reports/evaluate/metrics.json"]["data"]["mAP50"]
+        logs = project.run("dvc", "queue", "logs", name).stdout
+        assert ran(logs) == ["check", "train", "evaluate"], "the data was built again"
+
+
+def test_without_a_server_the_run_ends_well_and_sync_catches_up(project: Project) -> None:
+    nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    done = project.run("dvc", "exp", "run", "-n", "alone", "-S", "seed=7", env=nowhere)
+    assert (done.stdout + done.stderr).count("cannot be reached") == 1
+    lines = project.run(sys.executable, "-m", "stages.sync").stdout
+    assert "alone: mirrored" in lines
+    runs = mlflow_runs(project)
+    committed = project.run("git", "rev-parse", "--short=7", "HEAD").stdout.strip()
+    assert runs.keys() == {"alone", f"baseline-{committed}"}
+    assert runs["alone"].data.params["seed"] == "7"
+    assert runs["alone"].data.tags["dvc.experiment"] == "alone"
+    client = MlflowClient(f"sqlite:///{project.root}/mlflow.db")
+    weights = client.download_artifacts(runs["alone"].info.run_id, "model/best.pt", str(project.root.parent))
+    assert Path(weights).read_bytes() == (project.root / "models/best.pt").read_bytes()
+    again = project.run(sys.executable, "-m", "stages.sync").stdout
+    assert again.strip() == "MLflow has every run that DVC keeps"
+
+
+def test_a_later_run_catches_up_for_an_earlier_one(project: Project) -> None:
+    nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    project.run("dvc", "exp", "run", "-n", "earlier", "-S", "seed=8", env=nowhere)
+    project.run("dvc", "exp", "run", "-n", "later", "-S", "seed=9")
+    assert mlflow_runs(project).keys() == {"earlier", "later"}
+
+
+def test_edited_params_are_not_mirrored_as_if_they_had_run(project: Project) -> None:
+    project.replace("params.yaml", "seed: 0 ", "seed: 5 ")
+    lines = project.run(sys.executable, "-m", "stages.sync").stdout
+    assert "the workspace: not mirrored: seed in params.yaml was changed since the last run" in lines
+    assert all(run.data.params["seed"] == "0" for run in mlflow_runs(project).values())
+
+
+# Real runs ------------------------------------------------------------------------------------------------------------
+
+
+@real
+def test_photographs_of_people_are_fetched_trained_on_and_tracked(project: Project) -> None:
+    """COCO128's 40/10/10 photographs at 320 pixels, from an archive laid out as the official one."""
+    served = project.root.parent / "served"
+    served.mkdir()
+    make_zip(served / "coco128.zip")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(served))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/coco128.zip"
+        changes = {"data.source": "coco128", "imgsz": "320", "epochs": "3", "data.url": url, "data.imgsz": "null"}
+        changes |= {f"data.split.{split}": "null" for split in ("train", "val", "test")}
+        arguments = [word for key, value in changes.items() for word in ("-S", f"{key}={value}")]
+        project.run("dvc", "exp", "run", "-n", "tiny-coco", *arguments)
+        server.shutdown()
+    summary = json.loads(project.text("data/prepared/summary.json"))
+    assert {split: counts["images"] for split, counts in summary["splits"].items()} == {
+        "train": 40,
+        "val": 10,
+        "test": 10,
+    }
+    images = [read_image(path) for path in (project.root / "data/prepared/images").rglob("*.jpg")]
+    assert {max(image.shape) for image in images} == {320}
+    run = mlflow_runs(project)["tiny-coco"]
+    assert run.data.tags["data.digest"] == summary["digest"]
+    assert run.data.metrics["step"] == 3
+    assert "reports/evaluate/plots/predictions.png" in {
+        file.path
+        for file in MlflowClient(f"sqlite:///{project.root}/mlflow.db").list_artifacts(
+            run.info.run_id, "reports/evaluate/plots"
+        )
+    }
+
+
+def test_the_committed_results_are_of_this_code_and_these_params() -> None:
+    """What `dvc metrics show` tells after a clone is what `dvc repro` would find."""
+    assert records.stale(SOURCE) == ""
+    lock = yaml.safe_load((SOURCE / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    assert set(lock) == set(yaml.safe_load((SOURCE / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+    status = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--json"], cwd=SOURCE, capture_output=True, text=True, check=True
+    )
+    changed = [
+        (stage, path)
+        for stage, changes in json.loads(status.stdout).items()
+        for change in changes
+        for path in change.get("changed deps", {})
+        if path.startswith("stages")
+    ]
+    assert changed == [], "run `dvc repro`, then commit dvc.lock and reports/"
+
+
+def test_the_default_learns_and_leaves_room_to_tune(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "repository")
+    shutil.copy2(SOURCE / "params.yaml", project.root / "params.yaml")
+    project.run("dvc", "repro")
+    assert 0.5 < json.loads(project.text("reports/evaluate/metrics.json"))["mAP50"] < 0.85

@@ -1,0 +1,232 @@
+"""The mirror in MLflow: one run a name, never doubled, never in the way."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from stages import tracking
+from stages.records import Record, flat
+from stages.tracking import Mirror, Store, Unreachable, hidden, noted, pending
+
+from .conftest import SOURCE
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tracking, "HOME", tmp_path / "home")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server on loopback, which serves its artifacts too."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "kept")]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            assert process.poll() is None, (folder / "log").read_text()
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Record:
+    """What is known of a finished run."""
+    (tmp_path / "params.yaml").write_text("epochs: 2\n", encoding="utf-8")
+    (tmp_path / "0123abcd").write_bytes(b"weights")
+    return Record(
+        name="able-cat",
+        params={"epochs": "2", "data.source": "synthetic"},
+        points={("mAP50", 1): 0.2, ("mAP50", 2): 0.4, ("test/mAP50", 0): 0.5},
+        tags={"git.commit": "0123456", "dvc.experiment": "able-cat"},
+        files={"params.yaml": tmp_path / "params.yaml", "model/best.pt": tmp_path / "0123abcd"},
+        content="one",
+    )
+
+
+def runs(store: Store) -> list[Any]:
+    return list(store.client.search_runs([store.experiment]))
+
+
+def history(store: Store, key: str) -> list[tuple[int, float]]:
+    (found,) = runs(store)
+    return [(point.step, point.value) for point in store.client.get_metric_history(found.info.run_id, key)]
+
+
+@pytest.mark.parametrize("where", ["sqlite", "server"])
+def test_a_run_has_params_curves_tags_and_files(
+    where: str, run: Record, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    store = Store(request.getfixturevalue("server") if where == "server" else f"sqlite:///{tmp_path}/mlflow.db")
+    assert store.write(run)
+    (found,) = runs(store)
+    assert found.info.run_name == "able-cat"
+    assert found.info.status == "FINISHED"
+    assert found.data.params == run.params
+    assert run.tags.items() <= found.data.tags.items()
+    assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
+    assert found.data.metrics["test/mAP50"] == 0.5
+    weights = store.client.download_artifacts(found.info.run_id, "model/best.pt", str(tmp_path / "kept"))
+    assert Path(weights).read_bytes() == b"weights"
+
+
+def test_writing_again_changes_nothing(store: Store, run: Record) -> None:
+    store.write(run)
+    (before,) = runs(store)
+    assert not store.write(run)
+    (after,) = runs(store)
+    assert after.info.run_id == before.info.run_id
+    assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
+
+
+def test_a_mirror_that_was_broken_off_is_completed_in_the_same_run(store: Store, run: Record) -> None:
+    store.write(replace(run, points={("mAP50", 1): 0.2}, content="half"))
+    (before,) = runs(store)
+    assert store.write(run)
+    (after,) = runs(store)
+    assert after.info.run_id == before.info.run_id
+    assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
+
+
+@pytest.mark.parametrize("change", [{"params": {"epochs": "3"}}, {"points": {("mAP50", 1): 0.9}}])
+def test_other_results_under_the_same_name_replace_the_run(store: Store, run: Record, change: dict[str, Any]) -> None:
+    store.write(run)
+    store.write(replace(run, **change, content="two"))
+    (found,) = runs(store)
+    assert found.data.tags["content"] == "two"
+    assert found.data.params == change.get("params", run.params)
+    assert history(store, "mAP50") == ([(1, 0.9)] if "points" in change else [(1, 0.2), (2, 0.4)])
+
+
+def test_results_are_known_under_any_name(store: Store, run: Record) -> None:
+    store.write(run)
+    assert store.knows("one")
+    assert not store.knows("two")
+
+
+def test_a_live_run_is_completed_by_its_record(store: Store, run: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store.client.tracking_uri))
+    live = Mirror(run.name)
+    live.begin(run.params, run.tags)
+    live.log({("mAP50", 1): 0.2})
+    assert runs(store)[0].info.status == "RUNNING"
+    assert pending(run.name).is_file()
+    live.log({("mAP50", 2): 0.4})
+    live.end("FINISHED")
+    assert Mirror(run.name).write(run) is not None
+    assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
+    assert runs(store)[0].data.metrics["test/mAP50"] == 0.5
+    assert not pending(run.name).exists()
+
+
+def test_a_training_begun_again_with_the_same_results_is_the_same_run(
+    store: Store, run: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed, and typed again."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store.client.tracking_uri))
+    for _ in range(2):
+        live = Mirror(run.name)
+        live.begin(run.params, run.tags)
+        live.log({("mAP50", 1): 0.2})
+    assert history(store, "mAP50") == [(1, 0.2)]
+
+
+def test_without_a_server_there_is_one_warning_for_all_stages(
+    run: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
+    training = Mirror(run.name)
+    training.begin(run.params, run.tags)
+    training.log({("mAP50", 1): 0.2})
+    training.end("FINISHED")
+    assert Mirror(run.name).write(run) is None
+    warnings = capsys.readouterr().err.strip().splitlines()
+    assert len(warnings) == 1
+    assert f"MLflow at {NOWHERE} cannot be reached" in warnings[0]
+    assert "make sync" in warnings[0]
+    assert noted(run.name) == {"warned": True, "content": "one"}
+
+
+def test_a_server_that_goes_away_does_not_stop_the_run(
+    store: Store, run: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store.client.tracking_uri))
+    live = Mirror(run.name)
+    live.begin(run.params, run.tags)
+
+    def gone(*_: object, **__: object) -> None:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", gone)
+    for step in (1, 2, 3):
+        live.log({("mAP50", step): 0.1})
+    assert capsys.readouterr().err.count("cannot be reached") == 1
+
+
+def test_a_store_that_cannot_be_had_is_told_as_such() -> None:
+    with pytest.raises(Unreachable):
+        Store(NOWHERE)
+
+
+def test_two_processes_may_make_one_database_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from stages import tracking; tracking.HOME = Path('home');"
+        "from stages.tracking import Store; Store('sqlite:///absent.db').client.search_experiments()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [process.communicate()[1] for process in started] == ["", "", ""]
+    assert [process.returncode for process in started] == [0, 0, 0]
+    experiments = Store(f"sqlite:///{tmp_path}/absent.db").client.search_experiments()
+    assert [found.name for found in experiments if found.name != "Default"] == [tracking.EXPERIMENT]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://ann:secret@host:5000/path", "postgresql+psycopg2://ann:secret@host/db", "sqlite:////x/mlflow.db"],
+)
+def test_no_password_is_printed(address: str) -> None:
+    assert "secret" not in hidden(address)
+    assert hidden(address).split(":")[0] == address.split(":")[0]
+
+
+def test_parameters_are_flat_text() -> None:
+    nested = {"epochs": 3, "device": None, "data": {"classes": ["person"], "split": {"train": 5}}}
+    assert flat(nested) == {"epochs": "3", "device": "null", "data.classes": "['person']", "data.split.train": "5"}
