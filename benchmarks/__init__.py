@@ -1,0 +1,1 @@
+"""Measurements, in pairs: this project beside the bare library that does the work."""

@@ -39,7 +39,7 @@ from stages.repository import DATA, REPORTS, write_atomic
 
 SAMPLES = 16  # pictures on the sheet
 LISTED = 1000  # skipped files that the summary names; all of them are counted
-BATCH = 16  # pictures that a process is given at a time
+BATCH = 64  # pictures that a process is given at a time
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,9 @@ def _write_batch(items: Sequence[Item], out: Path, longest: int | None) -> list[
 def _write(item: Item, out: Path, longest: int | None) -> Written | Problem:
     """Write one picture and its labels; runs in a process of its own."""
     try:
-        picture = item.read()
+        picture = item.read(longest)
         encoded, suffix = picture.encoded, picture.suffix
-        if longest and max(picture.pixels.shape[:2]) > longest:
+        if longest and (picture.reduced or max(picture.pixels.shape[:2]) > longest):
             encoded, suffix = encode(_reduced(picture.pixels, longest)), ".jpg"
     except BadSample as bad:
         return Problem(item.origin, str(bad))
@@ -155,6 +155,8 @@ def _write(item: Item, out: Path, longest: int | None) -> Written | Problem:
 
 def _reduced(pixels: Pixels, longest: int) -> Pixels:
     height, width = pixels.shape[:2]
+    if max(height, width) == longest:
+        return pixels
     scale = longest / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)

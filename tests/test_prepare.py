@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from stages import params
+from stages.datasets import synthetic
 from stages.datasets.photographs import read_image
+from stages.datasets.samples import encode
 from stages.failures import Failure
 from stages.prepare import prepare
 
@@ -160,6 +164,7 @@ def test_a_kill_leaves_the_old_data_and_no_process(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from stages import params
+from stages.datasets import synthetic
 from stages.prepare import prepare
 if __name__ == "__main__":
     data = params.Data.model_validate({ {**DATA, "split": {"train": 5000, "val": 50, "test": 50}}!r})
@@ -190,3 +195,22 @@ def test_the_sheet_of_samples_is_a_picture(tmp_path: Path) -> None:
     (tmp_path / "sheet.png").write_bytes(sheet(samples(tmp_path / "out"), ["person"]))
     assert read_image(tmp_path / "sheet.png").shape[0] > 4 * 150
     assert cv2.haveImageReader(str(tmp_path / "sheet.png"))
+
+
+@pytest.mark.parametrize(("width", "longest", "shape"), [(640, 320, (240, 320, 3)), (640, 100, (75, 100, 3))])
+def test_a_large_jpeg_is_reduced_to_what_a_whole_decode_would_give(
+    tmp_path: Path, width: int, longest: int, shape: tuple[int, int, int]
+) -> None:
+    """It is decoded at a fraction of its size; the picture must be the same to the eye."""
+    source = tmp_path / "source"
+    (source / "images").mkdir(parents=True)
+    scene = synthetic.draw(random.Random(3), width)[0][: width * 3 // 4]
+    (source / "labels").mkdir()
+    for n in range(6):
+        (source / f"images/{n}.jpg").write_bytes(encode(scene))
+        (source / f"labels/{n}.txt").write_text("0 0.5 0.5 0.25 0.5\n", encoding="utf-8")
+    prepare(asked(source="yolo", path=str(source), imgsz=longest), tmp_path / "out", workers=1)
+    found = read_image(next((tmp_path / "out/images").rglob("*.jpg")))
+    wanted = cv2.resize(scene, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+    assert found.shape == shape
+    assert np.abs(found.astype(int) - wanted.astype(int)).mean() < 6

@@ -29,7 +29,9 @@ class Picture:
     Attributes:
         encoded: The bytes of the file.
         suffix: The file's suffix, with its dot.
-        pixels: uint8 of shape (height, width, 3) in OpenCV's channel order.
+        pixels: uint8 of shape (height, width, 3) in OpenCV's channel order: all of them, or those of the image reduced
+            as far as the reader was allowed to.
+        reduced: Whether it was reduced.
         boxes: What is to be found in it, in any order; none makes it a background.
     """
 
@@ -37,6 +39,7 @@ class Picture:
     suffix: str
     pixels: Pixels
     boxes: tuple[Box, ...]
+    reduced: bool = False
 
 
 class Item(Protocol):
@@ -54,8 +57,11 @@ class Item(Protocol):
     def origin(self) -> str:
         """What a message calls it: its file, from the folder of the data set on."""
 
-    def read(self) -> Picture:
+    def read(self, longest: int | None = None) -> Picture:
         """Read or draw the picture.
+
+        Args:
+            longest: The pixels that are wanted of the longest side; they may be reduced to no less than that.
 
         Raises:
             BadSample: It is damaged, or its labels do not fit it.

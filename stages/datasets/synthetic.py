@@ -58,7 +58,7 @@ class Drawn:
     def origin(self) -> str:
         return self.name
 
-    def read(self) -> Picture:
+    def read(self, longest: int | None = None) -> Picture:
         """Draw it: the encoded JPEG and its boxes."""
         pixels, boxes = draw(random.Random(f"{self.seed}/{self.split}/{self.number}"), self.imgsz)
         return Picture(encode(pixels), ".jpg", pixels, boxes)

@@ -53,7 +53,9 @@ def collect(
         origin = _origin(image, folder)
         label = label_file(image)
         try:
-            boxes = read_labels(label.read_text(encoding="utf-8"), len(names), kept) if label.is_file() else ()
+            boxes = read_labels(label.read_text(encoding="utf-8"), len(names), kept)
+        except FileNotFoundError:
+            boxes = ()  # in this layout, an image of nothing
         except BadSample as bad:
             found.problems.append(Problem(_origin(label, folder), str(bad)))
             continue

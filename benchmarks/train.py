@@ -1,0 +1,71 @@
+"""Time of train() beside a bare YOLO(...).train(...) with the same arguments, each as a whole process.
+
+    python -m benchmarks.train [--epochs 4] [--pairs 3]
+
+Both train on the default drawn data with params.yaml's arguments on the CPU, the two in turn. The bare one has its
+integrations switched off too, and writes no plots. Printed: seconds, and the ratio pair by pair. Wants 1.05 or less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from stages import params
+from stages.prepare import prepare
+from stages.repository import main_root
+
+OURS = """
+from pathlib import Path
+from stages.training import train
+train({arguments!r}, Path({data!r}), Path({out!r}))
+"""
+
+BARE = """
+from ultralytics import YOLO
+YOLO({model!r}).train(data={data!r}, project={out!r}, plots=False, verbose=False, **{arguments!r})
+"""
+
+
+def seconds(code: str, home: Path) -> float:
+    """Wall time of a Python process that runs `code`."""
+    environment = {**os.environ, "YOLO_CONFIG_DIR": str(home), "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--pairs", type=int, default=3)
+    asked = parser.parse_args()
+    given = params.load()
+    arguments: dict[str, Any] = {**given.training(), "epochs": asked.epochs, "device": "cpu"}
+    kept = main_root() / ".cache"
+    kept.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept) as folder:
+        work = Path(folder)
+        prepare(given.data, work / "data")
+        home = main_root() / ".yolo"
+        ours = OURS.format(arguments=arguments, data=str(work / "data"), out=str(work / "ours"))
+        model = arguments.pop("model")
+        data = str(work / "data" / "data.yaml")
+        bare = BARE.format(model=model, arguments=arguments, data=data, out=str(work / "bare"))
+        ratios = []
+        for pair in range(asked.pairs):
+            first, second = seconds(ours, home), seconds(bare, home)
+            ratios.append(first / second)
+            print(f"pair {pair + 1}: train() {first:.1f} s, bare {second:.1f} s, ratio {ratios[-1]:.3f}", flush=True)
+    print(f"median ratio of time over {asked.pairs} pairs: {statistics.median(ratios):.3f} (1.05 at most is wanted)")
+
+
+if __name__ == "__main__":
+    main()
