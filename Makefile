@@ -34,6 +34,7 @@ lock: .venv/installed-dev ## pin the dependencies again; UPGRADE=--upgrade takes
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),python -m pip install --index-url $(TORCH_INDEX) $(shell grep -oE '^torch(vision)?==[0-9.]+' requirements.txt))
 	python -m pip install --quiet -r requirements.txt
+	@python -c "import cv2" || { echo "OpenCV needs system libraries: apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
 	touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
