@@ -11,6 +11,7 @@ help: ## what there is
 
 baseline: .venv/installed ## set up, then run the pipeline: data, training, test metrics
 	dvc repro
+	dvc metrics show
 
 test: .venv/installed-dev lint ## set up, then check and test everything (about 10 minutes)
 	pytest
@@ -33,10 +34,11 @@ lock: .venv/installed-dev ## pin the dependencies again; UPGRADE=--upgrade takes
 .venv/installed: requirements.txt requirements-cuda.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),python -m pip install --index-url $(TORCH_INDEX) $(shell grep -oE '^torch(vision)?==[0-9.]+' requirements.txt))
-	python -m pip install --quiet -r requirements.txt
+	@echo "Installing the packages: some minutes (on Linux 6 GB with CUDA; README.md tells how to take the small CPU build)"
+	python -m pip install -r requirements.txt
 	@python -c "import cv2" || { echo "OpenCV needs system libraries: apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
 	touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
-	python -m pip install --quiet -r requirements-dev.txt
+	python -m pip install -r requirements-dev.txt
 	touch $@

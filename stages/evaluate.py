@@ -22,14 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import failures, params, records
+from stages import failures, params
 from stages.datasets.photographs import read_image
 from stages.datasets.samples import Box, Pixels
 from stages.datasets.yolo import prepared_boxes
 from stages.pictures import COLOURS, grid, tile
-from stages.repository import DATA, MODEL, REPORTS, ROOT, commit, experiment_name, run_name, write_atomic
-from stages.sync import catch_up
-from stages.tracking import Mirror
+from stages.repository import DATA, MODEL, REPORTS, write_atomic
+from stages.sync import mirror_this_run
 from stages.yolo import YOLO, DetectionValidator
 
 REPORT = REPORTS / "evaluate"
@@ -190,9 +189,7 @@ def main() -> None:
         f"test split: mAP50 {result.metrics['mAP50']:.3f}, mAP50-95 {result.metrics['mAP50-95']:.3f}, "
         f"{result.metrics['ms_per_image']:.1f} ms an image"
     )
-    run = records.record(ROOT, run_name(), commit(), experiment_name(), MODEL)
-    if store := Mirror(run.name).write(run):
-        catch_up(store)
+    mirror_this_run(MODEL)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno not in _OF_THE_MACHINE:
             raise
-        _end(f"{error.strerror}: {error.filename or 'a file of this repository'}; what was there before is kept", 1)
+        _end(f"{error.strerror}: {error.filename or 'a file of this repository'}", 1)
 
 
 def _end(line: str, status: int) -> None:

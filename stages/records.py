@@ -12,16 +12,20 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from stages.failures import Failure
 from stages.params import read
 from stages.repository import git, main_root
 
 Points = Mapping[tuple[str, int], float]
 """Values of metrics by name and step."""
+
+
+class Incomplete(Failure):
+    """What DVC keeps is not a whole run: a file is missing, or is of another form than this code writes."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,15 @@ def record(folder: Path, name: str, revision: str, experiment: str | None, model
     """Read the record of a finished run from a folder with params.yaml, dvc.lock and reports/.
 
     Raises:
-        OSError, KeyError, ValueError: The folder does not hold a whole run.
+        Incomplete: The folder does not hold a whole run.
     """
+    try:
+        return _record(folder, name, revision, experiment, model)
+    except (OSError, LookupError, TypeError, ValueError, Failure) as error:
+        raise Incomplete(f"{name}: its record is not whole: {error}") from error
+
+
+def _record(folder: Path, name: str, revision: str, experiment: str | None, model: Path | None) -> Record:
     params = flat(read(folder / "params.yaml"))
     reports = folder / "reports"
     numbers = {
@@ -118,14 +129,14 @@ def kept(revision: str) -> Iterator[Path]:
     """A temporary folder with params.yaml, dvc.lock and reports/ as they are in a commit.
 
     Raises:
-        OSError: The commit lacks one of them.
+        Incomplete: The commit lacks one of them.
     """
     wanted = ("params.yaml", "dvc.lock", "reports")
     archive = subprocess.run(
         ["git", "archive", "--format=tar", revision, *wanted], cwd=main_root(), capture_output=True, check=False
     )
     if archive.returncode:
-        raise OSError(archive.stderr.decode(errors="replace").strip())
+        raise Incomplete(f"{revision[:7]}: {archive.stderr.decode(errors='replace').strip()}")
     with tempfile.TemporaryDirectory(dir=main_root() / ".dvc" / "tmp") as folder:
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
             content.extractall(folder, filter="data")
@@ -134,7 +145,8 @@ def kept(revision: str) -> Iterator[Path]:
 
 def experiments() -> dict[str, tuple[str, str]]:
     """DVC's finished experiments by name: the commit of each, and the commit that it started from."""
-    lines = git("for-each-ref", "--format=%(refname) %(objectname)", "refs/exps", root=main_root()).splitlines()
+    form = ("--sort=committerdate", "--format=%(refname) %(objectname)")  # of two with one name, the newer counts
+    lines = git("for-each-ref", *form, "refs/exps", root=main_root()).splitlines()
     found = {}
     for reference, revision in (line.split() for line in lines):
         parts = reference.split("/")  # refs/exps/<2 digits of the base>/<the rest of it>/<name>
@@ -144,33 +156,68 @@ def experiments() -> dict[str, tuple[str, str]]:
 
 
 def model_file(folder: Path) -> Path | None:
-    """The weights that a dvc.lock names, in DVC's cache; None where this machine does not have them."""
+    """The weights that a dvc.lock names, in DVC's cache; None where this machine does not have them.
+
+    Raises:
+        Incomplete: There is no dvc.lock, or it names none.
+    """
+    path = Path(_cache().oid_to_path(weights_digest(folder)))
+    return path if path.is_file() else None
+
+
+@cache
+def _cache() -> Any:
     from dvc.repo import Repo  # takes a second, and only a mirror made later needs it
 
     with Repo(main_root()) as repo:
-        path = Path(repo.cache.local.oid_to_path(weights_digest(folder)))
-    return path if path.is_file() else None
+        return repo.cache.local
 
 
 def stale(folder: Path) -> str:
     """Why the reports of a folder are not those of its params.yaml, or nothing where they are.
 
     dvc.lock keeps the parameters and the digests of the run that it describes.
+
+    Raises:
+        Incomplete: There is no dvc.lock.
     """
-    lock = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     current = read(folder / "params.yaml")
-    for stage in lock.values():
+    for stage in _lock(folder).values():
         for key, value in stage.get("params", {}).get("params.yaml", {}).items():
             if current.get(key) != value:
                 return f"{key} in params.yaml was changed since the last run"
-        for out in stage["outs"]:
-            path = folder / out["path"]
-            if path.name == "metrics.json" and hashlib.md5(path.read_bytes()).hexdigest() != out["md5"]:
+        for out in stage.get("outs", []):
+            if out["path"].endswith("metrics.json") and not _is_as_locked(folder, out):
                 return f"{out['path']} is not the one of the last run"
     return ""
 
 
+def evaluated(folder: Path) -> bool:
+    """Whether a folder holds the evaluation of the model that it holds, so that DVC will not evaluate it again."""
+    try:
+        stage = _lock(folder)["evaluate"]
+    except (Incomplete, LookupError):
+        return False
+    files = [*stage["deps"], *stage["outs"]]
+    return all(_is_as_locked(folder, file) for file in files if file["path"].endswith(("best.pt", "metrics.json")))
+
+
+def _is_as_locked(folder: Path, file: Mapping[str, Any]) -> bool:
+    path = folder / file["path"]
+    return path.is_file() and hashlib.md5(path.read_bytes()).hexdigest() == file["md5"]
+
+
 def weights_digest(folder: Path) -> str:
     """MD5 of models/best.pt by the dvc.lock of a folder."""
-    lock = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))
-    return str(next(out["md5"] for out in lock["stages"]["train"]["outs"] if out["path"] == "models/best.pt"))
+    for out in _lock(folder).get("train", {}).get("outs", []):
+        if out["path"] == "models/best.pt":
+            return str(out["md5"])
+    raise Incomplete("dvc.lock names no models/best.pt")
+
+
+def _lock(folder: Path) -> dict[str, Any]:
+    """The stages of a dvc.lock."""
+    try:
+        return dict(read(folder / "dvc.lock")["stages"])
+    except (KeyError, Failure) as error:
+        raise Incomplete(f"dvc.lock: {error}") from error

@@ -7,24 +7,38 @@ A run that is there already is left as it is, so this can be repeated at any tim
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
 from stages import failures, records
 from stages.failures import Failure
-from stages.repository import git, main_root
-from stages.tracking import HOME, Store, Unreachable, hidden, noted, pending, store
+from stages.repository import ROOT, commit, experiment_name, git, main_root, run_name
+from stages.tracking import HOME, Mirror, Store, Unreachable, hidden, noted, pending, store
 
 
-def catch_up(target: Store) -> list[str]:
+def mirror_this_run(model: Path) -> None:
+    """Complete the mirror of the run under way, and catch up on others. Nothing that fails here fails the run."""
+    try:
+        run = records.record(ROOT, run_name(), commit(), experiment_name(), model)
+        if target := Mirror(run.name).write(run):
+            for line in catch_up(target):
+                print(line)
+    except records.Incomplete as incomplete:
+        print(f"warning: not mirrored in MLflow: {incomplete}", file=sys.stderr)
+    except Unreachable as error:  # gone while others were caught up on; its text may hold an address with a password
+        print(f"warning: MLflow went away ({type(error).__name__}); `make sync` goes on later", file=sys.stderr)
+
+
+def catch_up(target: Store) -> Iterator[str]:
     """Mirror the experiments whose mirror was not made while they ran, and that DVC has kept since.
 
-    Returns:
-        Their names.
+    Yields:
+        A line for each run that was lacking, or that cannot be mirrored.
     """
-    finished = records.experiments()
-    return [name for name in _pending() if name in finished and _mirror_experiment(target, name, *finished[name])]
+    kept = records.experiments()
+    yield from _experiments(target, {name: kept[name] for name in _pending() if name in kept})
 
 
 def sync(target: Store) -> Iterator[str]:
@@ -33,12 +47,7 @@ def sync(target: Store) -> Iterator[str]:
     Yields:
         A line for each run that was lacking, or that cannot be mirrored.
     """
-    for name, (revision, baseline) in records.experiments().items():
-        try:
-            if _mirror_experiment(target, name, revision, baseline):
-                yield f"{name}: mirrored"
-        except (OSError, KeyError, ValueError, Failure) as error:
-            yield f"{name}: not mirrored, its record is not whole: {_short(error)}"
+    yield from _experiments(target, records.experiments())
     head = git("rev-parse", "--verify", "--quiet", "HEAD", root=main_root())
     for place, folder in (("the last commit", records.kept(head)), ("the workspace", nullcontext(main_root()))):
         try:
@@ -47,8 +56,17 @@ def sync(target: Store) -> Iterator[str]:
                     yield f"{place}: not mirrored: {why}"
                 elif mirrored := _mirror_baseline(target, found, head):
                     yield f"{mirrored}: mirrored from {place}"
-        except (OSError, KeyError, ValueError, Failure) as error:
-            yield f"{place}: not mirrored, its record is not whole: {_short(error)}"
+        except Failure as failure:
+            yield f"{place}: not mirrored: {failure}"
+
+
+def _experiments(target: Store, kept: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    for name, (revision, baseline) in kept.items():
+        try:
+            if _mirror_experiment(target, name, revision, baseline):
+                yield f"{name}: mirrored"
+        except Failure as failure:
+            yield f"{name}: not mirrored: {failure}"
 
 
 def _mirror_experiment(target: Store, name: str, revision: str, baseline: str) -> bool:
@@ -75,10 +93,6 @@ def _mirror_baseline(target: Store, folder: Path, head: str) -> str | None:
 def _pending() -> dict[str, dict[str, object]]:
     """The runs whose mirror is not whole, and what is known of them."""
     return {path.stem: noted(path.stem) for path in sorted(HOME.glob("pending/*.json"))}
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def main() -> None:

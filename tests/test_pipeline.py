@@ -116,6 +116,17 @@ def test_the_run_is_whole_in_mlflow(baseline: Project) -> None:
     assert kept == {"model", "reports", "params.yaml", "dvc.lock"}
 
 
+def test_a_model_that_comes_out_the_same_is_not_evaluated_again_and_still_whole_in_mlflow(project: Project) -> None:
+    """A fresh clone has results and no data: what it trains may be what was evaluated before."""
+    shutil.rmtree(project.root / ".dvc" / "cache")
+    shutil.rmtree(project.root / "models")
+    assert ran(project.run("dvc", "repro").stdout) == ["prepare", "train"]
+    (run,) = mlflow_runs(project).values()
+    test = json.loads(project.text("reports/evaluate/metrics.json"))
+    assert {key: run.data.metrics[f"test/{key}"] for key in test} == test
+    assert not list((project.root / ".mlflow" / "pending").iterdir())
+
+
 def test_nothing_is_written_to_the_users_home(tmp_path: Path) -> None:
     project = make_project(tmp_path / "repository")
     home = tmp_path / "home"
