@@ -76,7 +76,7 @@ def _shrink(encoded: bytes, longest: int) -> int:
     try:
         with Image.open(io.BytesIO(encoded)) as image:  # reads the head of the file alone
             side = max(image.size)
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return 1  # the decoder says what is wrong
     return next(shrink for shrink in (8, 4, 2, 1) if shrink == 1 or side >= longest * shrink)
 
@@ -89,7 +89,10 @@ def decode(encoded: bytes, shrink: int = 1) -> Pixels:
     Raises:
         BadSample: It is not an image.
     """
-    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), _SHRUNK[shrink])
+    try:
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), _SHRUNK[shrink])
+    except cv2.error as error:  # more pixels than OpenCV takes
+        raise BadSample(f"cannot be decoded: {error.err}") from error
     if pixels is None:
         raise BadSample("not an image, or damaged")
     return pixels.astype(np.uint8, copy=False)
