@@ -2,43 +2,45 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
 .PHONY: help baseline test lint sync ui lock
 
 help: ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 baseline: .venv/installed ## set up, then run the pipeline: data, training, test metrics
-	dvc repro
-	dvc metrics show
+	$(BIN)/dvc repro
+	$(BIN)/dvc metrics show
 
 test: .venv/installed-dev lint ## set up, then check and test everything (about 10 minutes)
-	pytest
+	$(BIN)/pytest
 
 lint: .venv/installed-dev ## format, lint and types
-	ruff format --check .
-	ruff check .
-	mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 sync: .venv/installed ## mirror to MLflow whatever it has missed
-	python -m stages.sync
+	$(BIN)/python -m stages.sync
 
 ui: .venv/installed ## MLflow on http://127.0.0.1:5000
-	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
 lock: .venv/installed-dev ## pin the dependencies again; UPGRADE=--upgrade takes new versions
-	python tools/lock.py $(UPGRADE)
+	$(BIN)/python tools/lock.py $(UPGRADE)
 
 # TORCH_INDEX: a package index with torch's CPU build, for machines without a GPU (see README.md).
+TORCH = $(shell grep -oE '^torch(vision)?==[0-9.]+' requirements.txt)
 .venv/installed: requirements.txt requirements-cuda.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(if $(TORCH_INDEX),python -m pip install --index-url $(TORCH_INDEX) $(shell grep -oE '^torch(vision)?==[0-9.]+' requirements.txt))
 	@echo "Installing the packages: some minutes (on Linux 6 GB with CUDA; README.md tells how to take the small CPU build)"
-	python -m pip install -r requirements.txt
-	@python -c "import cv2" || { echo "OpenCV needs system libraries: apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url $(TORCH_INDEX) $(TORCH))
+	$(BIN)/python -m pip install -r requirements.txt
+	@$(BIN)/python -c "import cv2" || { echo "OpenCV needs system libraries: apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
 	touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
-	python -m pip install -r requirements-dev.txt
+	$(BIN)/python -m pip install -r requirements-dev.txt
 	touch $@

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import failures, params
-from stages.datasets.photographs import read_image
+from stages.datasets.photographs import image_files, read_image
 from stages.datasets.samples import Box, Pixels
 from stages.datasets.yolo import prepared_boxes
 from stages.pictures import COLOURS, grid, tile
@@ -105,7 +105,7 @@ def evaluate(
     box = measured.box
     recalls = np.linspace(0, 1, RECALLS)
     precisions = np.array([np.interp(recalls, box.px, precision) for precision in box.prec_values])
-    images = sorted((data / "images" / split).iterdir())[: max(TIMED, SHOWN)]
+    images = image_files(data / "images" / split)[: max(TIMED, SHOWN)]
     shown, times = _predict(yolo, images, imgsz, device)
     metrics = {
         "mAP50": box.map50,
@@ -189,7 +189,7 @@ def main() -> None:
         f"test split: mAP50 {result.metrics['mAP50']:.3f}, mAP50-95 {result.metrics['mAP50-95']:.3f}, "
         f"{result.metrics['ms_per_image']:.1f} ms an image"
     )
-    mirror_this_run(MODEL)
+    mirror_this_run(MODEL, "evaluate")
 
 
 if __name__ == "__main__":

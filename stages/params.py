@@ -7,6 +7,8 @@ declared here is taken when it is a training argument of Ultralytics, checked by
 from __future__ import annotations
 
 import importlib.util
+import math
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,18 +23,16 @@ from stages.repository import ROOT
 PARAMS = ROOT / "params.yaml"
 PIPELINE = ROOT / "dvc.yaml"
 
-COCO128_URL = "https://github.com/ultralytics/assets/releases/download/v0.0.0/coco128.zip"
-
 # Arguments of Ultralytics that this pipeline sets itself, or that have no meaning in a training.
 _OWNED = frozenset((
-    "task", "mode", "data", "project", "name", "exist_ok", "save", "save_dir", "save_period", "resume",
+    "task", "mode", "data", "project", "name", "exist_ok", "save", "time", "pretrained", "save_period", "resume",
     "verbose", "plots", "val", "split", "single_cls", "cfg", "profile", "source", "vid_stride", "stream_buffer",
     "visualize", "augment", "classes", "retina_masks", "embed", "show", "save_frames", "save_txt", "save_conf",
     "save_crop", "show_labels", "show_conf", "show_boxes", "line_width", "format", "optimize", "dynamic",
     "simplify", "opset", "workspace", "nms", "tracker", "save_json", "dnn",
 ))  # fmt: skip
 
-Count = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
 
 
@@ -80,6 +80,8 @@ class Data(_Group):
 
     @model_validator(mode="after")
     def _complete(self) -> Data:
+        if "background" in self.classes:
+            raise ValueError("classes cannot hold a class named background: it stands for no object in the reports")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes {list(self.classes)} names one class twice")
         if self.source in ("synthetic", "coco128") and self.classes != ("person",):
@@ -110,9 +112,11 @@ class Params(BaseModel):
     mosaic: float = Field(ge=0, le=1, strict=True, description="a number from 0 to 1")
     close_mosaic: int = Field(ge=0, le=100_000, strict=True, description="a whole number from 0")
     seed: int = Field(ge=0, lt=2**31, strict=True, description="a whole number from 0")
-    device: int | str | None = Field(
-        pattern=r"^(cpu|mps|-1|\d+(,\d+)*)$", description="null, cpu, mps, or GPU numbers such as 0 or '0,1'"
-    )
+    device: (
+        Annotated[int, Field(strict=True, ge=-1, le=255)]
+        | Annotated[str, Field(pattern=r"^(cpu|mps|-1|\d{1,3}(,\d{1,3})*)$")]
+        | None
+    ) = Field(description="null, cpu, mps, or GPU numbers such as 0 or '0,1'")
     data: Data
 
     def training(self) -> dict[str, Any]:
@@ -146,7 +150,7 @@ def read(path: Path) -> dict[str, Any]:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadParams(f"{path.name}: {error.strerror}") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or a number that is none
         raise BadParams(f"{path.name}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise BadParams(f"{path.name}: must be a mapping of keys to values")
@@ -170,6 +174,8 @@ def validate(content: dict[str, Any], name: str = "params.yaml") -> Params:
     owned = [key for key in extra if key in _OWNED]
     if owned:
         raise BadParams(f"{name}: {', '.join(owned)}: set by this project, or without meaning in a training; remove it")
+    for key, value in extra.items():
+        _check_kind(key, value, _ultralytics_arguments()[key], name)
     if extra:
         _check_by_ultralytics(extra, name)
     return params
@@ -193,7 +199,8 @@ def _lines(error: ValidationError) -> list[str]:
             lines.append(f"{'.'.join(keys)}: {detail['ctx']['error']}")
         else:
             field, allowed = _described(keys)
-            lines.append(f"{field}: {detail['input']!r} is not allowed; it must be {allowed or detail['msg']}")
+            value = reprlib.repr(detail["input"])
+            lines.append(f"{field}: {value} is not allowed; it must be {allowed or detail['msg']}")
     return lines
 
 
@@ -201,7 +208,9 @@ def _described(keys: list[str]) -> tuple[str, str | None]:
     """The key as the user wrote it (a union's branch is no key), and its field's description."""
     group: Any = Params
     for depth, key in enumerate(keys):
-        field = group.model_fields[key]
+        field = group.model_fields.get(key)
+        if field is None:
+            break
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel) and depth + 1 < len(keys):
             group = field.annotation
             continue
@@ -215,6 +224,14 @@ def _ultralytics_arguments() -> dict[str, Any]:
     if package is None or package.origin is None:
         raise BadParams("ultralytics is not installed: run `pip install -r requirements.txt`")
     return dict(yaml.safe_load((Path(package.origin).parent / "cfg" / "default.yaml").read_text(encoding="utf-8")))
+
+
+def _check_kind(key: str, value: Any, default: Any, name: str) -> None:
+    """What Ultralytics' rules let through: where its default is a number, a value that is none or below zero."""
+    if isinstance(default, bool) or not isinstance(default, int | float) or isinstance(value, list | str | None):
+        return
+    if isinstance(value, bool) or not math.isfinite(value) or value < 0:
+        raise BadParams(f"{name}: {key}: {value!r} is not allowed; it must be a number from 0, such as {default}")
 
 
 def _check_by_ultralytics(extra: dict[str, Any], name: str) -> None:

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from stages import failures, params
 from stages.datasets import collect, longest_side
-from stages.datasets.photographs import read_image
+from stages.datasets.photographs import image_files, read_image
 from stages.datasets.samples import SPLITS, BadSample, Box, Collection, Item, Pixels, Problem, encode
 from stages.datasets.yolo import prepared_boxes
 from stages.failures import Failure
@@ -39,16 +39,17 @@ from stages.repository import DATA, REPORTS, write_atomic
 
 SAMPLES = 16  # pictures on the sheet
 LISTED = 1000  # skipped files that the summary names; all of them are counted
+LEAST_SIDE = 10  # pixels; Ultralytics leaves out smaller images and says little
 BATCH = 64  # pictures that a process is given at a time
 
 
 @dataclass(frozen=True)
 class Written:
-    """One picture of the prepared data: its file, its boxes, and a digest of what it was made from."""
+    """One picture of the prepared data: its file, the class of each box, and a digest of what it was made from."""
 
     split: str
-    file: str
-    boxes: int
+    name: str
+    labels: tuple[int, ...]
     digest: str
 
 
@@ -89,28 +90,31 @@ def prepare(data: params.Data, out: Path, workers: int | None = None) -> dict[st
 
 def _write_all(data: params.Data, collection: Collection, out: Path, workers: int | None) -> dict[str, Any]:
     write = partial(_write_batch, out=out, longest=longest_side(data))
-    splits = {split: {"images": 0, "boxes": 0} for split in SPLITS}
+    splits: dict[str, dict[str, int]] = {split: {"images": 0, "boxes": 0} for split in SPLITS}
+    classes = {split: dict.fromkeys(data.classes, 0) for split in SPLITS}
     problems = list(collection.problems)
     digest = hashlib.sha256(json.dumps([list(data.classes), longest_side(data)]).encode())
     items = sorted(collection.items, key=lambda item: (item.split, item.name))
     with tqdm(total=len(items), desc="prepare", unit="image", disable=None) as bar:
         batches = (items[start : start + BATCH] for start in range(0, len(items), BATCH))
-        for result in _in_processes(write, batches, workers or os.cpu_count() or 1):
+        for result in _in_processes(write, batches, workers or min(os.cpu_count() or 1, 61)):  # Windows' most
             bar.update(len(result))
             for picture in result:
                 if isinstance(picture, Problem):
                     problems.append(picture)
                     continue
                 splits[picture.split]["images"] += 1
-                splits[picture.split]["boxes"] += picture.boxes
-                digest.update(f"{picture.split}/{picture.file} {picture.digest}\n".encode())
-    _judge(data, problems, splits)
+                splits[picture.split]["boxes"] += len(picture.labels)
+                for label in picture.labels:
+                    classes[picture.split][data.classes[label]] += 1
+                digest.update(f"{picture.split}/{picture.name} {picture.digest}\n".encode())
+    _judge(data, problems, classes)
     summary = {
         "source": data.source,
         "digest": digest.hexdigest(),
         "classes": list(data.classes),
         "longest_side": longest_side(data),
-        "splits": splits,
+        "splits": {split: {**counts, "by_class": classes[split]} for split, counts in splits.items()},
         "left_out": dict(sorted(collection.counts.items())),
         "skipped": {"count": len(problems), "files": {p.file: p.reason for p in problems[:LISTED]}},
     }
@@ -121,15 +125,18 @@ def _write_all(data: params.Data, collection: Collection, out: Path, workers: in
     return summary
 
 
-def _judge(data: params.Data, problems: list[Problem], splits: dict[str, dict[str, int]]) -> None:
+def _judge(data: params.Data, problems: list[Problem], classes: dict[str, dict[str, int]]) -> None:
     """Stop where files were unusable and that was not allowed, or where nothing is left to train or to measure on."""
     if problems and data.on_error == "stop":
         named = "; ".join(f"{problem.file}: {problem.reason}" for problem in problems[:3])
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise Failure(f"{named}{more}. Mend the data, or set data.on_error: skip to go on without them")
-    for split, counts in splits.items():
-        if not counts["boxes"]:
-            raise Failure(f"split {split} has no {' or '.join(data.classes)}: {counts['images']} images and 0 boxes")
+    for split, counts in classes.items():
+        lacking = [name for name, count in counts.items() if not count]
+        if lacking:
+            raise Failure(
+                f"split {split} has no box of {' and none of '.join(lacking)}; take more pictures or other splits"
+            )
 
 
 def _write_batch(items: Sequence[Item], out: Path, longest: int | None) -> list[Written | Problem]:
@@ -141,8 +148,13 @@ def _write(item: Item, out: Path, longest: int | None) -> Written | Problem:
     try:
         picture = item.read(longest)
         encoded, suffix = picture.encoded, picture.suffix
-        if longest and (picture.reduced or max(picture.pixels.shape[:2]) > longest):
-            encoded, suffix = encode(_reduced(picture.pixels, longest)), ".jpg"
+        pixels = _reduced(picture.pixels, longest) if longest else picture.pixels
+        if min(pixels.shape[:2]) < LEAST_SIDE:
+            raise BadSample(
+                f"is {pixels.shape[1]}x{pixels.shape[0]} pixels; the trainer takes no side under {LEAST_SIDE}"
+            )
+        if picture.reduced or pixels is not picture.pixels:
+            encoded, suffix = encode(pixels), ".jpg"
     except BadSample as bad:
         return Problem(item.origin, str(bad))
     labels = "".join(_label(box) for box in picture.boxes)
@@ -150,12 +162,12 @@ def _write(item: Item, out: Path, longest: int | None) -> Written | Problem:
     (out / "labels" / item.split / f"{item.name}.txt").write_text(labels, encoding="utf-8", newline="\n")
     made_from = hashlib.sha256(picture.encoded)
     made_from.update(labels.encode())
-    return Written(item.split, item.name, len(picture.boxes), made_from.hexdigest())
+    return Written(item.split, item.name, tuple(box[0] for box in picture.boxes), made_from.hexdigest())
 
 
 def _reduced(pixels: Pixels, longest: int) -> Pixels:
     height, width = pixels.shape[:2]
-    if max(height, width) == longest:
+    if max(height, width) <= longest:
         return pixels
     scale = longest / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -216,7 +228,7 @@ def _json(content: Any) -> str:
 
 def samples(data: Path, count: int = SAMPLES) -> list[tuple[Pixels, tuple[Box, ...]]]:
     """The first training pictures of a prepared data set, with their boxes."""
-    images = sorted((data / "images" / "train").iterdir())[:count]
+    images = image_files(data / "images" / "train")[:count]
     return [(read_image(image), prepared_boxes(image)) for image in images]
 
 

@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from stages.failures import Failure
 from stages.params import read
 from stages.repository import git, main_root
@@ -37,7 +39,7 @@ class Record:
         params: All parameters, flat (`data.source`).
         points: Metrics by name and step; a number of the finished model has step 0.
         tags: What the run was made from.
-        files: What to keep with the run, by its path among the artifacts.
+        files: What to keep with the run, files or their content, by the path among the artifacts.
         content: A digest of the results: equal for the same run, however often it is recorded. Empty while it runs.
     """
 
@@ -45,23 +47,35 @@ class Record:
     params: dict[str, str]
     points: dict[tuple[str, int], float]
     tags: dict[str, str]
-    files: dict[str, Path] = field(default_factory=dict)
+    files: dict[str, Path | bytes] = field(default_factory=dict)
     content: str = ""
 
 
-def record(folder: Path, name: str, revision: str, experiment: str | None, model: Path | None) -> Record:
+def record(
+    folder: Path, name: str, revision: str, experiment: str | None, model: Path | None, under_way: str = ""
+) -> Record:
     """Read the record of a finished run from a folder with params.yaml, dvc.lock and reports/.
+
+    Args:
+        folder: Where it is.
+        name: The run's.
+        revision: The commit that it started from.
+        experiment: DVC's name of it, if it is an experiment.
+        model: Its weights, if this machine has them.
+        under_way: The stage that is running: what dvc.lock says of it is of an earlier run, and left out.
 
     Raises:
         Incomplete: The folder does not hold a whole run.
     """
     try:
-        return _record(folder, name, revision, experiment, model)
+        return _record(folder, name, revision, experiment, model, under_way)
     except (OSError, LookupError, TypeError, ValueError, Failure) as error:
         raise Incomplete(f"{name}: its record is not whole: {error}") from error
 
 
-def _record(folder: Path, name: str, revision: str, experiment: str | None, model: Path | None) -> Record:
+def _record(
+    folder: Path, name: str, revision: str, experiment: str | None, model: Path | None, under_way: str
+) -> Record:
     params = flat(read(folder / "params.yaml"))
     reports = folder / "reports"
     numbers = {
@@ -71,8 +85,12 @@ def _record(folder: Path, name: str, revision: str, experiment: str | None, mode
     curves = _curves(reports / "train" / "plots" / "metrics")
     digest = json.loads((reports / "data" / "summary.json").read_text(encoding="utf-8"))["digest"]
     results = [sorted(params.items()), sorted(numbers.items()), sorted(curves.items()), weights_digest(folder), digest]
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(reports.rglob("*")) if path.is_file()}
-    files |= {name: folder / name for name in ("params.yaml", "dvc.lock")}
+    files: dict[str, Path | bytes] = {
+        path.relative_to(folder).as_posix(): path for path in sorted(reports.rglob("*")) if path.is_file()
+    }
+    lock = {stage: entry for stage, entry in _lock(folder).items() if stage != under_way}
+    files["dvc.lock"] = yaml.safe_dump({"schema": "2.0", "stages": lock}, sort_keys=False).encode()
+    files["params.yaml"] = folder / "params.yaml"
     if model is not None:
         files["model/best.pt"] = model
     return Record(
@@ -137,7 +155,9 @@ def kept(revision: str) -> Iterator[Path]:
     )
     if archive.returncode:
         raise Incomplete(f"{revision[:7]}: {archive.stderr.decode(errors='replace').strip()}")
-    with tempfile.TemporaryDirectory(dir=main_root() / ".dvc" / "tmp") as folder:
+    scratch = main_root() / ".dvc" / "tmp"
+    scratch.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
             content.extractall(folder, filter="data")
         yield Path(folder)
@@ -195,11 +215,17 @@ def stale(folder: Path) -> str:
 def evaluated(folder: Path) -> bool:
     """Whether a folder holds the evaluation of the model that it holds, so that DVC will not evaluate it again."""
     try:
-        stage = _lock(folder)["evaluate"]
-    except (Incomplete, LookupError):
+        lock = _lock(folder)
+        stage, data = lock["evaluate"], lock["prepare"]["outs"]
+        current = read(folder / "params.yaml")
+    except (LookupError, Failure):
         return False
-    files = [*stage["deps"], *stage["outs"]]
-    return all(_is_as_locked(folder, file) for file in files if file["path"].endswith(("best.pt", "metrics.json")))
+    files = [file for file in (*stage["deps"], *stage["outs"]) if file["path"] != "data/prepared"]
+    return (
+        all(current.get(key) == value for key, value in stage["params"]["params.yaml"].items())
+        and any(dependency["md5"] == out["md5"] for dependency in stage["deps"] for out in data)
+        and all(_is_as_locked(folder, file) for file in files)
+    )
 
 
 def _is_as_locked(folder: Path, file: Mapping[str, Any]) -> bool:

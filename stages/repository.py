@@ -25,7 +25,7 @@ def main_root(root: Path = ROOT) -> Path:
 
 def locate(path: str | Path) -> Path:
     """A user's path: as it is when absolute, else from the main repository, where untracked files are."""
-    return main_root() / Path(path).expanduser()
+    return main_root() / os.path.expanduser(path)  # noqa: PTH111 - pathlib's raises for an unknown user
 
 
 def experiment_name() -> str | None:

@@ -18,17 +18,22 @@ from stages.repository import ROOT, commit, experiment_name, git, main_root, run
 from stages.tracking import HOME, Mirror, Store, Unreachable, hidden, noted, pending, store
 
 
-def mirror_this_run(model: Path) -> None:
-    """Complete the mirror of the run under way, and catch up on others. Nothing that fails here fails the run."""
+def mirror_this_run(model: Path, stage: str) -> None:
+    """Complete the mirror of the run under way, and catch up on others. Nothing that fails here fails the run.
+
+    Args:
+        model: Its weights.
+        stage: The stage that calls, of which dvc.lock does not know yet.
+    """
     try:
-        run = records.record(ROOT, run_name(), commit(), experiment_name(), model)
+        run = records.record(ROOT, run_name(), commit(), experiment_name(), model, under_way=stage)
         if target := Mirror(run.name).write(run):
             for line in catch_up(target):
                 print(line)
     except records.Incomplete as incomplete:
         print(f"warning: not mirrored in MLflow: {incomplete}", file=sys.stderr)
-    except Unreachable as error:  # gone while others were caught up on; its text may hold an address with a password
-        print(f"warning: MLflow went away ({type(error).__name__}); `make sync` goes on later", file=sys.stderr)
+    except Exception as error:  # while others were caught up on; its text may hold an address with a password
+        print(f"warning: not every run is mirrored ({type(error).__name__}); see `make sync`", file=sys.stderr)
 
 
 def catch_up(target: Store) -> Iterator[str]:
@@ -100,7 +105,7 @@ def main() -> None:
         lines = list(sync(Store()))
     except Unreachable as error:
         raise Failure(
-            f"MLflow at {hidden(store())} cannot be reached ({type(error).__name__}); try again later"
+            f"MLflow at {hidden(store())} cannot be used ({type(error).__name__}); try again later"
         ) from error
     print("\n".join(lines) if lines else "MLflow has every run that DVC keeps")
 

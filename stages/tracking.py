@@ -8,9 +8,11 @@ Where the server cannot be reached the run goes on, and the mirror is made later
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -32,13 +34,14 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 for _name in ("alembic", "mlflow.store.db.utils"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 EXPERIMENT = "person-detection"
+LONGEST = 6000  # characters of a parameter that MLflow keeps
+COST = ("train_seconds", "test/ms_per_image")
 HOME = main_root() / ".mlflow"
 
 Unreachable = (MlflowException, SQLAlchemyError, OSError)
@@ -46,8 +49,10 @@ Unreachable = (MlflowException, SQLAlchemyError, OSError)
 
 
 def store() -> str:
-    """Where runs are kept: MLFLOW_TRACKING_URI, or a SQLite file in the main repository."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(main_root() / 'mlflow.db').as_posix()}"
+    """Where runs are kept: MLFLOW_TRACKING_URI, or mlflow.db. SQLite files are found from the main repository on."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    kind, separator, path = uri.partition(":///")
+    return f"{kind}:///{(main_root() / path).as_posix()}" if separator and kind == "sqlite" else uri
 
 
 class Store:
@@ -62,7 +67,7 @@ class Store:
         HOME.mkdir(exist_ok=True)
         with FileLock(HOME / "first-contact.lock"):  # two processes that make one SQLite database destroy it
             self.client = MlflowClient(tracking_uri=uri)
-            self.experiment = self._experiment(local=uri.startswith("sqlite:"))
+            self.experiment = self._experiment(local="://" in uri and not uri.startswith(("http", "databricks")))
 
     def _experiment(self, local: bool) -> str:
         found = self.client.get_experiment_by_name(EXPERIMENT)
@@ -77,12 +82,13 @@ class Store:
                 raise
             return found.experiment_id
 
-    def find(self, name: str) -> Any | None:
-        """The run of that name, the newest where others made several."""
+    def find(self, name: str, content: str | None = None) -> Any | None:
+        """The newest run of that name, and of those results where they are given."""
         quote = '"' if "'" in name else "'"
-        runs = self.client.search_runs(
-            [self.experiment], f"attributes.run_name = {quote}{name}{quote}", order_by=["attributes.start_time DESC"]
-        )
+        wanted = f"attributes.run_name = {quote}{name}{quote}"
+        if content is not None:
+            wanted += f" AND tags.content = '{content}'"
+        runs = self.client.search_runs([self.experiment], wanted, order_by=["attributes.start_time DESC"])
         return runs[0] if runs else None
 
     def knows(self, content: str) -> bool:
@@ -90,29 +96,40 @@ class Store:
         return bool(self.client.search_runs([self.experiment], f"tags.content = '{content}'", max_results=1))
 
     def write(self, record: Record) -> bool:
-        """Mirror a finished run: what is there is kept, what is lacking added, what contradicts it replaced.
+        """Mirror a finished run: what is there is kept, what is lacking added.
 
         Returns:
             Whether anything was lacking.
         """
-        found = self.find(record.name)
-        if found is not None and found.data.tags.get("content") == record.content:
-            return False
-        run = Run(self, record.name, record.params, record.tags, found)
+        name = hashlib.sha256(record.name.encode()).hexdigest()[:16]
+        with FileLock(HOME / f"write-{name}.lock"):  # two runs may catch up on a third at once
+            if self.find(record.name, record.content) is not None:
+                return False
+            self._write(record)
+        return True
+
+    def _write(self, record: Record) -> None:
+        run = Run(self, record.name, record.params, record.tags, self.find(record.name))
         run.log(record.points)
         with tempfile.TemporaryDirectory(dir=HOME) as folder:  # MLflow keeps files under the names they have
             for place, path in record.files.items():
                 target = Path(folder) / place
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+                if isinstance(path, bytes):
+                    target.write_bytes(path)
+                else:
+                    shutil.copyfile(path, target)
             self.client.log_artifacts(run.id, folder)
         self.client.set_tag(run.id, "content", record.content)
         run.end("FINISHED")
-        return True
 
 
 class Run:
-    """One run while it is written."""
+    """One run while it is written: the one that was found, where what it holds is no other run's.
+
+    A finished run that has other parameters or results is left as it is, and another is begun under its name. One that
+    was broken off is deleted: nothing refers to it.
+    """
 
     def __init__(
         self, store: Store, name: str, params: Mapping[str, str], tags: Mapping[str, str], found: Any | None = None
@@ -120,7 +137,9 @@ class Run:
         self._client, self._experiment, self._name = store.client, store.experiment, name
         self._params, self._tags = dict(params), dict(tags)
         self._there: dict[tuple[str, int], float] = {}
-        if found is not None and all(params.get(key, value) == value for key, value in found.data.params.items()):
+        if found is not None and all(
+            params.get(key, "")[:LONGEST] == value for key, value in found.data.params.items()
+        ):
             self.id: str = found.info.run_id
             for key in found.data.metrics:
                 for point in self._client.get_metric_history(self.id, key):
@@ -130,10 +149,14 @@ class Run:
             self._begin(found)
 
     def log(self, points: Points) -> None:
-        """Add the points that are not there. If one is there with another value, the run is begun anew."""
-        if any(self._there.get(at, value) != value for at, value in points.items()):
+        """Add the points that are not there. If one is there with another value, another run is begun.
+
+        How long things took is no result: the newer value is added, and MLflow shows it.
+        """
+        differ = {at for at, value in points.items() if self._there.get(at, value) != value}
+        if any(name not in COST for name, _ in differ):
             self._begin(self._client.get_run(self.id))
-        new = {at: value for at, value in points.items() if at not in self._there}
+        new = {at: value for at, value in points.items() if at not in self._there or at in differ}
         now = int(time.time() * 1000)
         metrics = [Metric(key, value, now, step) for (key, step), value in new.items()]
         for start in range(0, len(metrics), 1000):  # MLflow takes no more at once
@@ -145,14 +168,14 @@ class Run:
         self._client.set_terminated(self.id, status)
 
     def _begin(self, replaced: Any | None) -> None:
-        if replaced is not None:
+        if replaced is not None and "content" not in replaced.data.tags:
             self._client.delete_run(replaced.info.run_id)
         self._there = {}
         self.id = self._client.create_run(self._experiment, run_name=self._name).info.run_id
         self._describe()
 
     def _describe(self) -> None:
-        params = [Param(key, value[:6000]) for key, value in self._params.items()]  # MLflow's longest
+        params = [Param(key, value[:LONGEST]) for key, value in self._params.items()]
         for start in range(0, len(params), 100):
             self._client.log_batch(self.id, params=params[start : start + 100])
         self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in self._tags.items()])
@@ -174,7 +197,7 @@ class Mirror:
 
     def begin(self, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
         """Open the run, anew where a run of that name had other parameters."""
-        note(self.name)
+        note(self.name, warned=False)
 
         def work() -> None:
             self._store = Store()
@@ -193,6 +216,8 @@ class Mirror:
         if self._run is not None:
             run = self._run
             self._try(lambda: run.end(status))
+        if status == "FAILED":  # DVC keeps nothing of it
+            pending(self.name).unlink(missing_ok=True)
 
     def write(self, record: Record) -> Store | None:
         """Mirror the whole run; returns the connection where that was done."""
@@ -211,12 +236,12 @@ class Mirror:
             return
         try:
             work()
-        except Unreachable as error:
+        except Exception as error:  # whatever a store, a driver or a proxy may raise: the run matters more
             self._lost = True
             if not noted(self.name).get("warned"):
                 note(self.name, warned=True)
                 print(
-                    f"warning: MLflow at {hidden(store())} cannot be reached ({type(error).__name__}); "
+                    f"warning: MLflow at {hidden(store())} cannot be used ({type(error).__name__}); "
                     "the run goes on, and `make sync` mirrors it later",
                     file=sys.stderr,
                 )
@@ -241,5 +266,5 @@ def noted(name: str) -> dict[str, Any]:
 
 
 def hidden(uri: str) -> str:
-    """An address without its password."""
-    return make_url(uri).render_as_string(hide_password=True)
+    """An address without what may be secret in it: user, password and query."""
+    return re.sub(r"(?<=://)[^/]*@", "***@", uri).partition("?")[0]

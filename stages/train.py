@@ -61,7 +61,7 @@ def main() -> None:
     given = params.load()
     digest = json.loads((DATA / "summary.json").read_text(encoding="utf-8"))["digest"]
     run = Mirror(run_name())
-    run.begin(records.flat(given.model_dump()), records.tags(commit(), digest, experiment_name(), "train"))
+    run.begin(records.flat(params.read(params.PARAMS)), records.tags(commit(), digest, experiment_name(), "train"))
     try:
         trained = _train(given.training(), run)
     except BaseException:
@@ -71,7 +71,7 @@ def main() -> None:
     run.log({(name, 0): value for name, value in records.finished("val", finished).items()})
     run.end("FINISHED")
     if records.evaluated(ROOT):
-        mirror_this_run(MODEL)  # DVC skips the stage that would
+        mirror_this_run(MODEL, "train")  # DVC skips the stage that would
     print(f"trained in {trained.train_seconds:.0f} s: mAP50 {trained.metrics['mAP50']:.3f} on the validation split")
 
 

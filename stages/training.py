@@ -17,7 +17,7 @@ from typing import Any
 from stages.failures import Failure
 from stages.repository import write_atomic
 from stages.weights import model_file
-from stages.yolo import DetectionTrainer, ddp_cleanup, generate_ddp_command, torch
+from stages.yolo import RANK, DetectionTrainer, ddp_cleanup, generate_ddp_command, torch
 
 METRICS = {
     "metrics/mAP50(B)": "mAP50",
@@ -75,7 +75,9 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
     """Train one detector. Calls in one process do not disturb each other.
 
     The same parameters and data on the same machine give the same bytes of weights. Ultralytics' own integrations are
-    off and it fetches nothing; with YOLO_VERBOSE=true in the environment it prints what it usually prints.
+    off; with YOLO_VERBOSE=true in the environment it prints what it usually prints. It fetches nothing on a CPU; on a
+    GPU it tests mixed precision with yolo26n.pt, fetched once into `.yolo/` where there is a network (`amp: false` in
+    the parameters spares that).
 
     Args:
         params: Training arguments by Ultralytics' names; `model` and `batch` among them.
@@ -87,8 +89,8 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
         The weights, at `out`/best.pt, and how good they are.
 
     Raises:
-        TrainingFailed: Memory ran out (also where Ultralytics would have gone on with half the batch), or a loss is not
-            a number.
+        TrainingFailed: Memory ran out (also where Ultralytics would have gone on with half the batch), a loss is not a
+            number, or Ultralytics refuses the arguments, the model or the data.
         Failure: The model cannot be had.
     """
     begun = time.monotonic()
@@ -113,7 +115,9 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
             trainer.train()
         model = out / "best.pt"
         write_atomic(model, _sealed(work / "run" / "weights" / "best.pt"))
-    except RuntimeError as error:  # Ultralytics' and torch's word for memory, data and numbers that went wrong
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:  # how Ultralytics and torch refuse
+        if error is judge.raised:
+            raise
         raise TrainingFailed(f"training failed: {error}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -121,9 +125,19 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
 
 
 class Trainer(DetectionTrainer):
-    """Ultralytics' trainer, which also knows whether it is at its closing validation of the best weights."""
+    """Ultralytics' trainer, which also knows whether it is at its closing validation, and mends nothing in silence.
+
+    Leans on two methods of Ultralytics 8.4.
+    """
 
     closing = False
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        """Ultralytics would go back to the last checkpoint and repeat the epoch, up to three times."""
+        broken = self.loss is not None and not self.loss.isfinite().all()
+        if broken or (self.fitness is not None and not math.isfinite(self.fitness)):
+            raise TrainingFailed(f"the loss is not a number after epoch {epoch + 1}: lower lr0")
+        return False
 
     def final_eval(self) -> None:
         """Validate the best weights. Ultralytics 8.4 ends this with one more `on_fit_epoch_end`."""
@@ -138,6 +152,7 @@ class _Judge:
     batch: int
     listeners: Sequence[Listener]
     closing: dict[str, float] = field(default_factory=dict)
+    raised: Exception | None = None  # by a listener
 
     def __call__(self, state: Mapping[str, Any]) -> None:
         if state["batch"] != self.batch:
@@ -152,8 +167,12 @@ class _Judge:
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad:
             raise TrainingFailed(f"{bad[0]} is not a number after epoch {state['epoch']}: lower lr0")
-        for listener in self.listeners:
-            listener(Epoch(state["epoch"], state["of"], metrics))
+        try:
+            for listener in self.listeners:
+                listener(Epoch(state["epoch"], state["of"], metrics))
+        except Exception as error:
+            self.raised = error
+            raise
 
 
 def _state(trainer: Trainer) -> dict[str, Any]:
@@ -203,6 +222,8 @@ def train_in_processes(trainer: Trainer, judge: Callable[[Mapping[str, Any]], No
 
 
 def _append_state(log: Path, trainer: Trainer) -> None:
+    if RANK > 0:  # each process calls this, and the first alone has measured
+        return
     with log.open("a", encoding="utf-8") as file:
         file.write(json.dumps(_state(trainer)) + "\n")
 

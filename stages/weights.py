@@ -17,6 +17,7 @@ RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
 KNOWN = {"yolov8n.pt": "f59b3d833e2ff32e194b5bb8e08d211dc7c5bdf144b90d2c8412c47ccfc83b36"}
 
 _SCALE = re.compile(r"(\d+)([nslmx])(.+)?$")  # yolov8n.yaml is yolov8.yaml at scale n
+_DETECTOR = re.compile(r"yolo(?!.*-(cls|seg|sem|pose|obb|depth|world)).*\.yaml")
 
 
 def model_file(model: str) -> str:
@@ -33,7 +34,7 @@ def model_file(model: str) -> str:
     if not model.endswith(".pt"):
         if _is_architecture(model):
             return model
-        raise Failure(f"model: {model!r} is neither a file nor an architecture of Ultralytics, such as yolov8n.yaml")
+        raise Failure(f"model: {model!r} is neither a file nor a detector of Ultralytics, such as yolov8n.yaml")
     kept = WEIGHTS / model
     if model not in KNOWN:
         if kept.is_file():
@@ -49,8 +50,9 @@ def model_file(model: str) -> str:
 
 
 def _is_architecture(model: str) -> bool:
+    """Whether this is the name of a detector among Ultralytics' own architectures."""
     package = importlib.util.find_spec("ultralytics")
-    if package is None or package.origin is None:
+    if package is None or package.origin is None or not _DETECTOR.fullmatch(model):
         return False
-    name = _SCALE.sub(r"\1\3", Path(model).stem) + ".yaml"
-    return Path(model).name == model and any((Path(package.origin).parent / "cfg" / "models").rglob(name))
+    known = {path.name for path in (Path(package.origin).parent / "cfg" / "models").rglob("yolo*.yaml")}
+    return _SCALE.sub(r"\1\3", Path(model).stem) + ".yaml" in known

@@ -20,14 +20,14 @@ if "ultralytics" in sys.modules and os.environ.get("YOLO_CONFIG_DIR") != str(HOM
     raise ImportError("import stages.yolo before ultralytics, or its settings are written to your home folder")
 
 os.environ["YOLO_CONFIG_DIR"] = str(HOME)
-os.environ["YOLO_OFFLINE"] = "true"  # no look at the network at import, no usage data, no weights fetched unasked
+os.environ["YOLO_OFFLINE"] = "true"  # no look at the network at import, no usage data
 os.environ["YOLO_AUTOINSTALL"] = "false"  # a missing package is an error, not a pip call in the middle of a run
 os.environ.setdefault("YOLO_VERBOSE", "false")
 os.environ.setdefault("MPLCONFIGDIR", str(HOME / "matplotlib"))  # the font cache that matplotlib writes at import
 
 HOME.mkdir(exist_ok=True)
 with FileLock(HOME / "settings.lock"):  # two processes may both find no settings
-    from ultralytics.utils import SETTINGS
+    from ultralytics.utils import RANK, SETTINGS
 
     _WANTED = {
         **dict.fromkeys(("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb"), False),
@@ -47,6 +47,7 @@ from ultralytics.utils.dist import ddp_cleanup, generate_ddp_command  # noqa: E4
 
 __all__ = [
     "HOME",
+    "RANK",
     "SETTINGS",
     "YOLO",
     "DetectionTrainer",
@@ -71,9 +72,16 @@ def _outside_the_data(dataset: YOLODataset, cache_path: Path, cache_hash: str) -
     folder = HOME / "labels"
     folder.mkdir(exist_ok=True)
     found = _load_or_scan(dataset, folder / f"{cache_hash}.cache", cache_hash)
-    for old in sorted(folder.glob("*.cache"), key=os.path.getmtime)[:-LABEL_CACHES]:
+    for old in sorted(folder.glob("*.cache"), key=_age)[:-LABEL_CACHES]:
         old.unlink(missing_ok=True)
     return found
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # another training has removed it
+        return 0.0
 
 
 YOLODataset._load_or_scan_cache = _outside_the_data

@@ -82,6 +82,7 @@ def test_coco_boxes_are_clipped(box: tuple[float, ...], expected: tuple[float, .
 def test_names_are_unique_and_readable() -> None:
     assert unique_names(["a/1.jpg", "b/1.jpg", "b/2.jpg", "2.PNG"]) == ["a_1", "b_1", "b_2", "2"]
     assert unique_names(["1.jpg", "1.png"]) == ["1", "1_png"]
+    assert unique_names(["/data/a/1.jpg", "../b/1.jpg", ".hidden.jpg"]) == ["data_a_1", "b_1", "hidden"]
 
 
 # Splits ---------------------------------------------------------------------------------------------------------------
@@ -230,6 +231,12 @@ def test_a_damaged_image_is_a_problem_of_its_own(tmp_path: Path, photograph: Pho
         (lambda folder: None, "no image in"),
         (lambda folder: (folder / "data.yaml").write_text("names: [dog]\n"), "data.classes: person not among"),
         (lambda folder: (folder / "data.yaml").write_text("names: [\n"), "not valid YAML"),
+        (lambda folder: (folder / "data.yaml").write_text("names: {person: 0}\n"), "names in data.yaml must be"),
+        (
+            lambda folder: (folder / "data.yaml").write_text("names: {999999999: person}\n"),
+            "names in data.yaml must be",
+        ),
+        (lambda folder: (folder / "data.yaml").write_text("names:\n"), "names in data.yaml must be"),
         (lambda folder: (folder / "data.yaml").write_text("names: [person]\ntrain: nowhere\n"), "does not exist"),
     ],
 )
@@ -294,6 +301,22 @@ def test_coco_images_of_another_size_than_annotated_are_problems(tmp_path: Path,
         item.read()
 
 
+def test_two_categories_of_one_name_are_one_class(tmp_path: Path, instances: dict[str, Any]) -> None:
+    instances["categories"].append({"id": 2, "name": "person"})
+    instances["annotations"][6]["category_id"] = 2
+    assert len(collect_coco(tmp_path, instances).items) == 7
+
+
+@pytest.mark.parametrize(("name", "told"), [("6.jpg", "is listed twice"), ("7.gif", "is no image that is read")])
+def test_a_coco_entry_that_is_no_image_of_its_own_is_a_problem(
+    tmp_path: Path, instances: dict[str, Any], name: str, told: str
+) -> None:
+    instances["images"][7]["file_name"] = name
+    instances["annotations"].append({"image_id": 7, "category_id": 1, "bbox": [5, 5, 9, 9]})
+    (problem,) = collect_coco(tmp_path, instances).problems
+    assert told in problem.reason
+
+
 def test_a_coco_file_name_cannot_lead_out_of_the_folder(tmp_path: Path, instances: dict[str, Any]) -> None:
     instances["images"][7]["file_name"] = "../../secret.jpg"
     instances["annotations"].append({"image_id": 7, "category_id": 1, "bbox": [5, 5, 9, 9]})
@@ -306,6 +329,14 @@ def test_a_coco_file_name_cannot_lead_out_of_the_folder(tmp_path: Path, instance
     [
         ("{", "is not JSON"),
         ("[]", "must have images, annotations and categories"),
+        (
+            {
+                "images": [{"id": 1, "file_name": "1.jpg", "width": 1e999, "height": 1}],
+                "annotations": [],
+                "categories": [{"id": 1, "name": "person"}],
+            },
+            "instances format",
+        ),
         ({"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "person"}]}, "instances format"),
         ({"images": [], "annotations": [], "categories": [{"id": 1, "name": "dog"}]}, "person not among"),
     ],
@@ -378,7 +409,9 @@ def test_an_archive_that_differs_is_refused_and_fetched_again(tmp_path: Path, se
     assert len(coco128.collect(served("coco128.zip"), None, tmp_path / "cache", None, 0).items) == 60
 
 
-@pytest.mark.parametrize("member", ["../outside.txt", "/outside.txt", "coco128/../../outside.txt", "C:\\outside.txt"])
+@pytest.mark.parametrize(
+    "member", ["../outside.txt", "/outside.txt", "coco128/../../outside.txt", "C:\\outside.txt", "C:outside.txt"]
+)
 def test_an_archive_with_a_path_that_leads_out_is_refused(tmp_path: Path, member: str) -> None:
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
         archive.writestr(member, "x")

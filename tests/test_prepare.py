@@ -144,7 +144,7 @@ def test_data_without_people_is_refused(tmp_path: Path, folder: Path) -> None:
         label.write_text("", encoding="utf-8")
     with pytest.raises(Failure, match=r"no picture in the data shows any of data\.classes: person"):
         prepare(asked(source="yolo", path=str(folder)), tmp_path / "out")
-    with pytest.raises(Failure, match=r"split train has no person: .* 0 boxes"):
+    with pytest.raises(Failure, match="split train has no box of person"):
         prepare(asked(source="yolo", path=str(folder), background=True), tmp_path / "out")
 
 

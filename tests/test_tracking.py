@@ -123,13 +123,36 @@ def test_a_mirror_that_was_broken_off_is_completed_in_the_same_run(store: Store,
 
 
 @pytest.mark.parametrize("change", [{"params": {"epochs": "3"}}, {"points": {("mAP50", 1): 0.9}}])
-def test_other_results_under_the_same_name_replace_the_run(store: Store, run: Record, change: dict[str, Any]) -> None:
+def test_other_results_under_the_same_name_are_another_run(store: Store, run: Record, change: dict[str, Any]) -> None:
+    """Nobody's finished run is deleted; each can be written again without a third."""
     store.write(run)
-    store.write(replace(run, **change, content="two"))
+    other = replace(run, **change, content="two")
+    for record in (other, run, other):
+        store.write(record)
+    assert sorted(found.data.tags["content"] for found in runs(store)) == ["one", "two"]
+    newest = store.find(run.name)
+    assert newest is not None
+    assert newest.data.tags["content"] == "two"
+    assert newest.data.params == change.get("params", run.params)
+
+
+def test_a_run_that_was_broken_off_gives_way_to_other_results(
+    store: Store, run: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store.client.tracking_uri))
+    broken = Mirror(run.name)
+    broken.begin(run.params, run.tags)
+    broken.log({("mAP50", 1): 0.7})
+    store.write(run)
+    assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
+
+
+def test_another_duration_is_no_other_result(store: Store, run: Record) -> None:
+    for seconds in (50.0, 44.0):
+        timed = {**run.points, ("train_seconds", 0): seconds}
+        store.write(replace(run, points=timed, content=f"in {seconds}"))
     (found,) = runs(store)
-    assert found.data.tags["content"] == "two"
-    assert found.data.params == change.get("params", run.params)
-    assert history(store, "mAP50") == ([(1, 0.9)] if "points" in change else [(1, 0.2), (2, 0.4)])
+    assert found.data.metrics["train_seconds"] == 44.0
 
 
 def test_results_are_known_under_any_name(store: Store, run: Record) -> None:
@@ -176,7 +199,7 @@ def test_without_a_server_there_is_one_warning_for_all_stages(
     assert Mirror(run.name).write(run) is None
     warnings = capsys.readouterr().err.strip().splitlines()
     assert len(warnings) == 1
-    assert f"MLflow at {NOWHERE} cannot be reached" in warnings[0]
+    assert f"MLflow at {NOWHERE} cannot be used" in warnings[0]
     assert "make sync" in warnings[0]
     assert noted(run.name) == {"warned": True, "content": "one"}
 
@@ -194,7 +217,7 @@ def test_a_server_that_goes_away_does_not_stop_the_run(
     monkeypatch.setattr(MlflowClient, "log_batch", gone)
     for step in (1, 2, 3):
         live.log({("mAP50", step): 0.1})
-    assert capsys.readouterr().err.count("cannot be reached") == 1
+    assert capsys.readouterr().err.count("cannot be used") == 1
 
 
 def test_a_store_that_cannot_be_had_is_told_as_such() -> None:

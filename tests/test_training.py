@@ -139,15 +139,20 @@ def test_out_of_memory_later_is_a_failure(data: Path, tmp_path: Path, monkeypatc
         train(arguments(), data, tmp_path)
 
 
-def test_a_loss_that_is_no_number_is_a_failure(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loss = training.Trainer.label_loss_items
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_loss_that_is_no_number_is_a_failure(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
+) -> None:
+    """Ultralytics would go on in the first epoch, and repeat later ones from the last checkpoint."""
+    validate = training.Trainer.validate
 
-    def not_a_number(trainer: Any, loss_items: Any = None, prefix: str = "train") -> Any:
-        found = loss(trainer, loss_items, prefix)
-        return dict.fromkeys(found, float("nan")) if isinstance(found, dict) else found
+    def spoil(trainer: Any) -> Any:
+        if trainer.epoch == epoch:
+            trainer.loss = trainer.loss * float("nan")
+        return validate(trainer)
 
-    monkeypatch.setattr(training.Trainer, "label_loss_items", not_a_number)
-    with pytest.raises(TrainingFailed, match=r"loss is not a number after epoch 1: lower lr0"):
+    monkeypatch.setattr(training.Trainer, "validate", spoil)
+    with pytest.raises(TrainingFailed, match=rf"loss is not a number after epoch {epoch + 1}: lower lr0"):
         train(arguments(), data, tmp_path)
 
 
@@ -177,6 +182,24 @@ def test_a_process_that_fails_is_a_failure(data: Path, tmp_path: Path) -> None:
     trainer.args.data = str(tmp_path / "nowhere.yaml")
     with pytest.raises(TrainingFailed, match="a process of the training ended with status"):
         training.train_in_processes(trainer, lambda state: None, tmp_path / "epochs.jsonl")
+
+
+def test_only_the_first_process_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ultralytics calls back in every process, and the others have no metrics."""
+    monkeypatch.setattr(training, "RANK", 1)
+    training._append_state(tmp_path / "epochs.jsonl", None)  # type: ignore[arg-type]
+    assert not (tmp_path / "epochs.jsonl").exists()
+
+
+def test_what_ultralytics_refuses_is_a_failure_and_a_listeners_error_is_its_own(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="Invalid CUDA"):
+        train(arguments(device="7"), data, tmp_path)
+
+    def wrong(epoch: Epoch) -> None:
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        train(arguments(), data, tmp_path, [wrong])
 
 
 def several(data: Path, out: Path, epochs: int = 2) -> training.Trainer:

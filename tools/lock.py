@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,29 +21,40 @@ UV += ["--no-emit-index-url", "--no-header", "--annotation-style", "line"]
 CUDA = re.compile(r"(nvidia-(?!ml-py)|cuda-|triton==)")
 
 
-def compiled(source: str, target: str) -> list[str]:
-    """The pins of a file of direct dependencies. Without --upgrade, pins of `target` that still fit are kept."""
-    command = [*UV, source, "--output-file", target, *sys.argv[1:]]
-    subprocess.run(command, cwd=ROOT, check=True)
-    return (ROOT / target).read_text(encoding="utf-8").splitlines()
+def compiled(source: str, known: list[str]) -> list[str]:
+    """The pins of a file of direct dependencies; without --upgrade, those known before that still fit are kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "pins.txt"
+        target.write_text("\n".join(known) + "\n", encoding="utf-8")
+        subprocess.run([*UV, source, "--output-file", str(target), *sys.argv[1:]], cwd=ROOT, check=True)
+        lines = target.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith(("#", "-c"))]
+
+
+def pins(name: str) -> list[str]:
+    """The pins that a file has now."""
+    path = ROOT / name
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [line for line in lines if line and not line.startswith(("#", "-c"))]
+
+
+def write(name: str, *lines: str) -> None:
+    (ROOT / name).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
 def main() -> None:
-    kept = ROOT / "requirements.txt"
-    cuda = ROOT / "requirements-cuda.txt"
-    if kept.exists() and cuda.exists():  # uv takes the present pins from the file that it writes
-        kept.write_text(kept.read_text(encoding="utf-8") + cuda.read_text(encoding="utf-8"), encoding="utf-8")
-    pins = compiled("requirements.in", "requirements.txt")
-    written = "by `python tools/lock.py`"
-    cuda.write_text(
-        "\n".join([f"# torch's NVIDIA libraries on Linux, pinned {written}.", *filter(CUDA.match, pins)]) + "\n",
-        encoding="utf-8",
+    everything = compiled("requirements.in", [*pins("requirements.txt"), *pins("requirements-cuda.txt")])
+    by = "by `python tools/lock.py`"
+    write(
+        "requirements-cuda.txt", f"# torch's NVIDIA libraries on Linux, pinned {by}.", *filter(CUDA.match, everything)
     )
-    others = [line for line in pins if not CUDA.match(line) and not line.startswith(("#", "-c"))]
-    kept.write_text(
-        "\n".join([f"# Everything, pinned {written}.", "-c requirements-cuda.txt", *others]) + "\n", encoding="utf-8"
+    others = [line for line in everything if not CUDA.match(line)]
+    write("requirements.txt", f"# Everything, pinned {by}.", "-c requirements-cuda.txt", *others)
+    write(
+        "requirements-dev.txt",
+        f"# For the tests, pinned {by}.",
+        *compiled("requirements-dev.in", pins("requirements-dev.txt")),
     )
-    compiled("requirements-dev.in", "requirements-dev.txt")
 
 
 if __name__ == "__main__":

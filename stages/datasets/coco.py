@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from stages.datasets.photographs import Photograph, clip, place
+from stages.datasets.photographs import SUFFIXES, Photograph, clip, place
 from stages.datasets.samples import Box, Collection, Problem
 from stages.datasets.splits import FRACTIONS, assign
 from stages.failures import Failure
@@ -46,17 +46,23 @@ def collect(
         found = Collection([])
         boxes = _boxes(content["annotations"], images, _kept(categories, classes), found)
         photographs = []
+        seen: set[str] = set()
         for number, image in images.items():
             origin = str(image["file_name"])
             size = (int(image["width"]), int(image["height"]))
             path = folder / origin
             if not path.resolve().is_relative_to(folder.resolve()):
                 found.problems.append(Problem(origin, "leads out of data.path"))
+            elif path.suffix.lower() not in SUFFIXES:
+                found.problems.append(Problem(origin, f"is no image that is read: {', '.join(sorted(SUFFIXES))}"))
+            elif origin in seen:
+                found.problems.append(Problem(origin, "is listed twice"))
             elif not boxes[number] and not background:
                 found.count("images without any of data.classes")
             else:
                 photographs.append(Photograph("", "", path, origin, tuple(dict.fromkeys(boxes[number])), size))
-    except (KeyError, TypeError, ValueError) as error:
+            seen.add(origin)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise Failure(
             f"data.annotations: {annotations} is not in COCO's instances format: {type(error).__name__}: {error}"
         ) from error
@@ -72,7 +78,7 @@ def _content(annotations: Path) -> dict[str, Any]:
         content = json.loads(annotations.read_text(encoding="utf-8"))
     except OSError as error:
         raise Failure(f"data.annotations: {annotations}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Failure(f"data.annotations: {annotations} is not JSON: {error}") from error
     if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
         raise Failure(f"data.annotations: {annotations} must have images, annotations and categories")
@@ -80,11 +86,11 @@ def _content(annotations: Path) -> dict[str, Any]:
 
 
 def _kept(categories: dict[int, str], classes: tuple[str, ...]) -> dict[int, int]:
-    numbers = {name: number for number, name in categories.items()}
-    lacking = [name for name in classes if name not in numbers]
+    names = list(categories.values())
+    lacking = [name for name in classes if name not in names]
     if lacking:
-        raise Failure(f"data.classes: {', '.join(lacking)} not among the categories: {', '.join(numbers)[:200]}")
-    return {numbers[name]: number for number, name in enumerate(classes)}
+        raise Failure(f"data.classes: {', '.join(lacking)} not among the categories: {', '.join(names)[:200]}")
+    return {number: classes.index(name) for number, name in categories.items() if name in classes}
 
 
 def _boxes(

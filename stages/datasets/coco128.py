@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
@@ -82,7 +83,7 @@ def unpack(archive: Path, cache: Path) -> Path:
                 _refuse_unsafe(content, archive)
                 for name, wanted in digests.items():
                     _unpack_file(content, name, wanted, partial, archive)
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
             raise Failure(f"{archive} is not a whole zip file: {error}") from error
         partial.replace(folder)
     return folder
@@ -106,7 +107,7 @@ def _fetched(url: str, cache: Path) -> Path:
 def _refuse_unsafe(content: zipfile.ZipFile, archive: Path) -> None:
     for member in content.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or stat.S_ISLNK(member.external_attr >> 16):
+        if path.is_absolute() or ".." in path.parts or ":" in str(path) or stat.S_ISLNK(member.external_attr >> 16):
             raise Failure(
                 f"{archive}: {member.filename!r} leads out of the folder it is unpacked to; nothing was unpacked"
             )

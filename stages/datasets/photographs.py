@@ -58,8 +58,6 @@ class Photograph:
         if self.size and (width, height) != tuple(-(-side // shrink) for side in self.size):
             found = f"{width * shrink}x{height * shrink}"
             raise BadSample(f"is {found}, its annotations are for {self.size[0]}x{self.size[1]}")
-        if shrink == 1 and min(height, width) < 10:
-            raise BadSample(f"is {width}x{height}; the trainer takes no side under 10 pixels")
         return Picture(encoded, self.path.suffix.lower(), pixels, self.boxes, reduced=shrink > 1)
 
 
@@ -143,12 +141,18 @@ def unique_names(origins: Sequence[str]) -> list[str]:
     names: list[str] = []
     taken: set[str] = set()
     for path in paths:
-        name = path.stem if stems[path.stem.casefold()] == 1 else "_".join(path.with_suffix("").parts)
+        name = path.stem if stems[path.stem.casefold()] == 1 else "_".join([*_folders(path), path.stem])
+        name = name.lstrip(".") or "image"  # the trainer does not see files whose name begins with a dot
         while name.casefold() in taken:  # `1.jpg` beside `1.png`
             name += f"_{path.suffix[1:]}"
         taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def _folders(path: PurePath) -> list[str]:
+    """The folders of a path that can stand in a file's name: neither a drive, nor the root, nor the one above."""
+    return [part for part in path.parent.parts if part not in (path.anchor, "..", ".")]
 
 
 def read_labels(text: str, known: int, kept: Mapping[int, int]) -> tuple[Box, ...]:

@@ -17,6 +17,8 @@ from stages.datasets.samples import SPLITS, BadSample, Box, Collection, Problem
 from stages.datasets.splits import FRACTIONS, assign
 from stages.failures import Failure
 
+MOST_CLASSES = 100_000
+
 _OTHER_NAMES = {"val": ("val", "valid", "validation"), "train": ("train",), "test": ("test",)}
 
 
@@ -40,7 +42,7 @@ def collect(
         raise Failure(f"data.path: {folder} is not a folder")
     description = _description(folder)
     names = _names(description, classes)
-    kept = {names.index(name): number for number, name in enumerate(classes)}
+    kept = {number: classes.index(name) for number, name in enumerate(names) if name in classes}
 
     found = Collection([])
     photographs: list[Photograph] = []
@@ -110,7 +112,7 @@ def _description(folder: Path) -> dict[str, Any]:
         return {}
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Failure(f"{file}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise Failure(f"{file}: must be a mapping with names, train, val and test")
@@ -120,8 +122,10 @@ def _description(folder: Path) -> dict[str, Any]:
 def _names(description: dict[str, Any], classes: tuple[str, ...]) -> list[str]:
     """The class names by number: the data.yaml's, or `classes` itself where there is none."""
     names = description.get("names", list(classes))
-    if isinstance(names, dict):
-        names = [names.get(number, f"class {number}") for number in range(max(names) + 1 if names else 0)]
+    if isinstance(names, dict) and all(type(key) is int and 0 <= key < MOST_CLASSES for key in names):
+        names = [names.get(number, f"class {number}") for number in range(max(names, default=-1) + 1)]
+    if not isinstance(names, list):
+        raise Failure("data.path: names in data.yaml must be a list of names, or a mapping from numbers to names")
     names = [str(name) for name in names]
     lacking = [name for name in classes if name not in names]
     if lacking:
@@ -147,12 +151,17 @@ def _images(folder: Path, description: dict[str, Any]) -> Iterator[tuple[str | N
 def _listed(base: Path, entry: str, folder: Path) -> list[Path]:
     """The images of one entry of data.yaml: a folder, or a text file with a path on each line."""
     candidates = (base / entry, folder / entry, folder / entry.replace("../", ""))  # Roboflow writes ../train/images
-    target = next((path for path in candidates if path.exists()), None)
-    if target is None:
-        raise Failure(f"data.path: {entry!r}, named in the data.yaml of {folder}, does not exist")
-    if target.is_dir():
-        return image_files(target)
-    lines = target.read_text(encoding="utf-8").split("\n")
+    try:
+        target = next((path for path in candidates if path.exists()), None)
+        if target is None:
+            raise Failure(f"data.path: {entry!r}, named in the data.yaml of {folder}, does not exist")
+        if target.is_dir():
+            return image_files(target)
+        lines = target.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(
+            f"data.path: {entry!r}, in the data.yaml of {folder}, is no folder and no list of images"
+        ) from error
     return [target.parent / line.strip() for line in lines if line.strip()]
 
 
