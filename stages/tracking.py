@@ -8,7 +8,6 @@ Where the server cannot be reached the run goes on, and the mirror is made later
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -101,8 +100,7 @@ class Store:
         Returns:
             Whether anything was lacking.
         """
-        name = hashlib.sha256(record.name.encode()).hexdigest()[:16]
-        with FileLock(HOME / f"write-{name}.lock"):  # two runs may catch up on a third at once
+        with FileLock(HOME / "write.lock"):  # two runs may catch up on a third at once
             if self.find(record.name, record.content) is not None:
                 return False
             self._write(record)
@@ -192,7 +190,6 @@ class Mirror:
         self.name = name
         self._store: Store | None = None
         self._run: Run | None = None
-        self._points: dict[tuple[str, int], float] = {}
         self._lost = False
 
     def begin(self, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
