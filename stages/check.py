@@ -1,4 +1,4 @@
-"""Stage check: params.yaml is right, and the model that it names can be had.
+"""Stage check: params.yaml is right, and the model and the device that it names can be had.
 
     python -m stages.check
 
@@ -13,8 +13,13 @@ from stages.repository import REPORTS, write_atomic
 
 
 def main() -> None:
-    """Validate, fetch weights if there are any to fetch, and write a marker that never changes."""
-    weights.model_file(params.load().model)
+    """Validate, fetch weights if there are any to fetch, look for the device, and write a marker that never changes."""
+    given = params.load()
+    weights.model_file(given.model)
+    if given.device not in (None, "cpu"):
+        from stages.yolo import check_device  # takes seconds, and most runs name no device
+
+        check_device(given.device)
     write_atomic(REPORTS / "params.ok", "params.yaml was right when this pipeline last ran\n")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from stages.failures import Failure
 from stages.repository import main_root
 
 HOME = main_root() / ".yolo"
@@ -44,6 +45,7 @@ from ultralytics.cfg import get_cfg  # noqa: E402
 from ultralytics.data.dataset import YOLODataset  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
 from ultralytics.utils.dist import ddp_cleanup, generate_ddp_command  # noqa: E402
+from ultralytics.utils.torch_utils import select_device  # noqa: E402
 
 __all__ = [
     "HOME",
@@ -53,6 +55,7 @@ __all__ = [
     "DetectionTrainer",
     "DetectionValidator",
     "check_arguments",
+    "check_device",
     "ddp_cleanup",
     "generate_ddp_command",
     "torch",
@@ -85,6 +88,18 @@ def _age(path: Path) -> float:
 
 
 YOLODataset._load_or_scan_cache = _outside_the_data
+
+
+def check_device(device: int | str) -> None:
+    """See whether this machine has a device, by Ultralytics' name for it.
+
+    Raises:
+        Failure: It does not.
+    """
+    try:
+        select_device(str(device), verbose=False)
+    except ValueError as error:
+        raise Failure(f"device: {device!r} is not on this machine; take null, cpu, or one of its own") from error
 
 
 def check_arguments(arguments: dict[str, Any]) -> None:

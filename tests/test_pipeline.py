@@ -147,6 +147,7 @@ def test_nothing_is_written_to_the_users_home(tmp_path: Path) -> None:
         ("epochs=abc", "params.yaml: epochs: 'abc' is not allowed; it must be a whole number"),
         ("imgsz=100000", "params.yaml: imgsz: 100000 is not allowed"),
         ("lr0=-1", "params.yaml: lr0: -1 is not allowed"),
+        ("device=7", "device: 7 is not on this machine"),
         ("data.source=nope", "params.yaml: data.source: 'nope' is not allowed"),
         ("model=nope.yaml", "model: 'nope.yaml' is neither a file nor a detector"),
     ],
