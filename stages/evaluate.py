@@ -169,7 +169,9 @@ def picture(evaluation: Evaluation) -> bytes:
     tiles = []
     for pixels, truth, predicted in evaluation.shown:
         tiles.append(tile(pixels, [(box, TRUTH, "") for box in truth], "truth"))
-        tiles.append(tile(pixels, [(box, PREDICTED, f"{sure:.2f}") for box, sure in predicted], "predicted"))
+        tiles.append(
+            tile(pixels, [(box, PREDICTED, f"{sure:.2f}") for box, sure in predicted], f"predicted, from {CONFIDENCE}")
+        )
     return grid(tiles)
 
 

@@ -239,7 +239,9 @@ def main() -> None:
     write_atomic(REPORTS / "data" / "summary.json", _json(summary))
     counts = ", ".join(f"{split} {n['images']} images {n['boxes']} boxes" for split, n in summary["splits"].items())
     skipped = summary["skipped"]["count"]
-    print(f"prepared {data.source}: {counts}" + (f"; {skipped} files skipped, see summary.json" if skipped else ""))
+    print(
+        f"prepared {data.source}: {counts}" + (f"; skipped {skipped}, see reports/data/summary.json" if skipped else "")
+    )
 
 
 if __name__ == "__main__":

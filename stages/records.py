@@ -26,6 +26,10 @@ Points = Mapping[tuple[str, int], float]
 """Values of metrics by name and step."""
 
 
+COST = ("train_seconds", "test/ms_per_image")
+"""Numbers that differ from one time to the next although the results are the same."""
+
+
 class Incomplete(Failure):
     """What DVC keeps is not a whole run: a file is missing, or is of another form than this code writes."""
 
@@ -40,7 +44,8 @@ class Record:
         points: Metrics by name and step; a number of the finished model has step 0.
         tags: What the run was made from.
         files: What to keep with the run, files or their content, by the path among the artifacts.
-        content: A digest of the results: equal for the same run, however often it is recorded. Empty while it runs.
+        content: A digest of parameters, data and results, without what they cost: equal for the same run, however often
+            and wherever it is made.
     """
 
     name: str
@@ -84,7 +89,8 @@ def _record(
     }
     curves = _curves(reports / "train" / "plots" / "metrics")
     digest = json.loads((reports / "data" / "summary.json").read_text(encoding="utf-8"))["digest"]
-    results = [sorted(params.items()), sorted(numbers.items()), sorted(curves.items()), weights_digest(folder), digest]
+    measured = sorted((key, value) for key, value in numbers.items() if key not in COST)
+    results = [sorted(params.items()), measured, sorted(curves.items()), weights_digest(folder), digest]
     files: dict[str, Path | bytes] = {
         path.relative_to(folder).as_posix(): path for path in sorted(reports.rglob("*")) if path.is_file()
     }

@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from stages.records import Points, Record
+from stages.records import COST, Points, Record
 from stages.repository import main_root, write_atomic
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -40,7 +40,6 @@ for _name in ("alembic", "mlflow.store.db.utils"):
 
 EXPERIMENT = "person-detection"
 LONGEST = 6000  # characters of a parameter that MLflow keeps
-COST = ("train_seconds", "test/ms_per_image")
 HOME = main_root() / ".mlflow"
 
 Unreachable = (MlflowException, SQLAlchemyError, OSError)

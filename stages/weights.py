@@ -44,8 +44,8 @@ def model_file(model: str) -> str:
         return str(fetch(RELEASE + model, WEIGHTS, model, sha256=KNOWN[model]))
     except Failure as failure:
         raise Failure(
-            f"model: {failure}; fetch {RELEASE}{model} (sha256 {KNOWN[model]}) by hand, put it at "
-            f"{kept}, or train from scratch with model: yolov8n.yaml"
+            f"model: {failure}; fetch it by hand (sha256 {KNOWN[model]}) and put it at {kept}, "
+            "or train from scratch with model: yolov8n.yaml"
         ) from failure
 
 

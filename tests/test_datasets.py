@@ -307,6 +307,12 @@ def test_two_categories_of_one_name_are_one_class(tmp_path: Path, instances: dic
     assert len(collect_coco(tmp_path, instances).items) == 7
 
 
+def test_a_coco_category_that_is_not_declared_is_a_problem(tmp_path: Path, instances: dict[str, Any]) -> None:
+    instances["annotations"].append({"image_id": 7, "category_id": 99, "bbox": [5, 5, 9, 9]})
+    (problem,) = collect_coco(tmp_path, instances).problems
+    assert (problem.file, problem.reason) == ("7.jpg", "category 99 is not among the categories")
+
+
 @pytest.mark.parametrize(("name", "told"), [("6.jpg", "is listed twice"), ("7.gif", "is no image that is read")])
 def test_a_coco_entry_that_is_no_image_of_its_own_is_a_problem(
     tmp_path: Path, instances: dict[str, Any], name: str, told: str

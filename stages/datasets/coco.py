@@ -46,6 +46,9 @@ def collect(
         found = Collection([])
         boxes = _boxes(content["annotations"], images, _kept(categories, classes), found)
         photographs = []
+        unknown = {
+            a["image_id"]: a["category_id"] for a in content["annotations"] if a["category_id"] not in categories
+        }
         seen: set[str] = set()
         for number, image in images.items():
             origin = str(image["file_name"])
@@ -55,12 +58,14 @@ def collect(
                 found.problems.append(Problem(origin, "leads out of data.path"))
             elif path.suffix.lower() not in SUFFIXES:
                 found.problems.append(Problem(origin, f"is no image that is read: {', '.join(sorted(SUFFIXES))}"))
+            elif number in unknown:
+                found.problems.append(Problem(origin, f"category {unknown[number]} is not among the categories"))
             elif origin in seen:
                 found.problems.append(Problem(origin, "is listed twice"))
             elif not boxes[number] and not background:
                 found.count("images without any of data.classes")
             else:
-                photographs.append(Photograph("", "", path, origin, tuple(dict.fromkeys(boxes[number])), size))
+                photographs.append(Photograph("", "", str(path), origin, tuple(dict.fromkeys(boxes[number])), size))
             seen.add(origin)
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise Failure(

@@ -50,7 +50,7 @@ def collect(url: str, archive: Path | None, cache: Path, parts: dict[str, float]
         if name.startswith("images/"):
             label = folder / Path(name.replace("images/", "labels/", 1)).with_suffix(".txt")
             boxes = read_labels(label.read_text(encoding="utf-8"), _CLASSES, {_PERSON: 0})
-            photographs.append(Photograph("", "", folder / name, name, boxes))
+            photographs.append(Photograph("", "", str(folder / name), name, boxes))
     found = Collection(place(photographs, assign([p.origin for p in photographs], parts or SPLIT, seed)))
     found.count("images in none of the splits", len(photographs) - len(found.items))
     return found

@@ -20,17 +20,18 @@ SUFFIXES = frozenset({".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
 _END_OF_JPEG = b"\xff\xd9"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photograph:
-    """An image file whose labels are known.
+    """An image file whose labels are known. A data set holds one for each image, so it is kept small.
 
     Attributes:
+        path: The file, as text: a Path takes several times the memory.
         size: (width, height) in pixels that the annotations state, to be checked; None where they state none.
     """
 
     name: str
     split: str
-    path: Path
+    path: str
     origin: str
     boxes: tuple[Box, ...]
     size: tuple[int, int] | None = None
@@ -41,14 +42,16 @@ class Photograph:
         A JPEG that is at least twice as large as wanted is decoded at a half, a quarter or an eighth: its decoder does
         that faster than it could be decoded whole and reduced.
         """
+        path = Path(self.path)
         try:
-            encoded = self.path.read_bytes()
+            encoded = path.read_bytes()
         except OSError as error:
             raise BadSample(error.strerror or "cannot be read") from error
         if not encoded:
             raise BadSample("an empty file")
         shrink = 1
-        if self.path.suffix.lower() in (".jpg", ".jpeg"):
+        suffix = path.suffix.lower()
+        if suffix in (".jpg", ".jpeg"):
             if not encoded.endswith(_END_OF_JPEG):
                 encoded = _whole(encoded)
             if longest:
@@ -58,7 +61,7 @@ class Photograph:
         if self.size and (width, height) != tuple(-(-side // shrink) for side in self.size):
             found = f"{width * shrink}x{height * shrink}"
             raise BadSample(f"is {found}, its annotations are for {self.size[0]}x{self.size[1]}")
-        return Picture(encoded, self.path.suffix.lower(), pixels, self.boxes, reduced=shrink > 1)
+        return Picture(encoded, suffix, pixels, self.boxes, reduced=shrink > 1)
 
 
 _SHRUNK = {

@@ -47,11 +47,11 @@ def collect(
     found = Collection([])
     photographs: list[Photograph] = []
     own: dict[str, str] = {}
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for split, image in _images(folder, description):
-        if image in seen:
+        if str(image) in seen:
             continue
-        seen.add(image)
+        seen.add(str(image))
         origin = _origin(image, folder)
         label = label_file(image)
         try:
@@ -67,7 +67,7 @@ def collect(
         if not boxes and not background:
             found.count("images without any of data.classes")
             continue
-        photographs.append(Photograph("", "", image, origin, boxes))
+        photographs.append(Photograph("", "", str(image), origin, boxes))
         if split:
             own[origin] = split
     if not seen:
