@@ -33,6 +33,7 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
 
 for _name in ("alembic", "mlflow.store.db.utils"):
@@ -64,6 +65,8 @@ class Store:
         uri = uri or store()
         HOME.mkdir(exist_ok=True)
         with FileLock(HOME / "first-contact.lock"):  # two processes that make one SQLite database destroy it
+            if uri.startswith("sqlite:///"):
+                _make_database(Path(uri.removeprefix("sqlite:///")))
             self.client = MlflowClient(tracking_uri=uri)
             self.experiment = self._experiment(local="://" in uri and not uri.startswith(("http", "databricks")))
 
@@ -119,6 +122,19 @@ class Store:
             self.client.log_artifacts(run.id, folder)
         self.client.set_tag(run.id, "content", record.content)
         run.end("FINISHED")
+
+
+def _make_database(path: Path) -> None:
+    """Make an MLflow database, whole or not at all: a kill between its many first steps would leave it unusable."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    for left in path.parent.glob(f"{partial.name}*"):  # with SQLite's journal
+        left.unlink()
+    made = SqlAlchemyStore(f"sqlite:///{partial.as_posix()}", (main_root() / "mlartifacts").as_uri())
+    made.engine.dispose()
+    partial.replace(path)
 
 
 class Run:

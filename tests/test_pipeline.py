@@ -250,21 +250,30 @@ def process_of(module: str, root: Path, started: subprocess.Popen[str]) -> int:
 
 @posix
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are found in /proc")
-@pytest.mark.parametrize(("stage", "seconds"), [("prepare", 0.8), ("train", 5.0)])
+@pytest.mark.parametrize(
+    ("stage", "at_work"), [("prepare", "data/prepared.partial/images/train"), ("train", "models/.train/work/run")]
+)
 @pytest.mark.parametrize("whom", ["the stage", "dvc and the stage"])
-def test_killed_at_work_repro_ends_well(project: Project, stage: str, seconds: float, whom: str) -> None:
+def test_killed_at_work_repro_ends_well(project: Project, stage: str, at_work: str, whom: str) -> None:
+    """Killed when its unfinished work is on the disk. To be caught at it, prepare is given more to do."""
     project.replace("params.yaml", "epochs: 1 ", "epochs: 2 ")
-    project.replace("params.yaml", "    train: 16", "    train: 60")
+    project.replace("params.yaml", "    train: 16", f"    train: {2000 if stage == 'prepare' else 60}")
     started = subprocess.Popen(
         ["dvc", "repro"], cwd=project.root, env=project.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True,
     )  # fmt: skip
     found = process_of(f"stages.{stage}", project.root, started)
-    time.sleep(seconds)
+    deadline = time.monotonic() + 60
+    while not (project.root / at_work).is_dir():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     if whom == "dvc and the stage":
         started.send_signal(signal.SIGKILL)
     os.kill(found, signal.SIGKILL)
     started.communicate(timeout=60)
+    assert (project.root / at_work).is_dir(), "it was not caught at work"
+    if stage == "prepare":
+        project.replace("params.yaml", "    train: 2000", "    train: 60")
     project.run("dvc", "repro")
     assert project.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
     assert json.loads(project.text("data/prepared/summary.json"))["splits"]["train"]["images"] == 60

@@ -241,6 +241,27 @@ def test_two_processes_may_make_one_database_at_once(tmp_path: Path) -> None:
     assert [found.name for found in experiments if found.name != "Default"] == [tracking.EXPERIMENT]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
+def test_a_kill_while_the_database_is_made_leaves_none_that_is_broken(tmp_path: Path, home: Path) -> None:
+    code = (
+        f"from pathlib import Path; from stages import tracking; tracking.HOME = Path({str(home)!r});"
+        f"tracking.Store('sqlite:///{tmp_path}/absent.db')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SOURCE)})
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "absent.db.partial").exists():
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "absent.db").exists(), "it was not caught at work"
+    found = Store(f"sqlite:///{tmp_path}/absent.db").client.search_experiments()
+    assert tracking.EXPERIMENT in {experiment.name for experiment in found}
+    assert not list(tmp_path.glob("absent.db.*"))
+
+
 @pytest.mark.parametrize(
     "address",
     ["http://ann:secret@host:5000/path", "postgresql+psycopg2://ann:secret@host/db", "sqlite:////x/mlflow.db"],
