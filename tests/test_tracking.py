@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 
 from stages import tracking
 from stages.records import Record, flat
+from stages.repository import main_root
 from stages.tracking import Mirror, Store, Unreachable, hidden, noted, pending
 
 from .conftest import SOURCE
@@ -263,12 +264,40 @@ def test_a_kill_while_the_database_is_made_leaves_none_that_is_broken(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "address",
-    ["http://ann:secret@host:5000/path", "postgresql+psycopg2://ann:secret@host/db", "sqlite:////x/mlflow.db"],
+    ("address", "shown"),
+    [
+        ("http://ann:secret@host:5000/path", "http://***@host:5000/path"),
+        ("http://secret@host", "http://***@host"),
+        ("http://ann:se@cret@host", "http://***@host"),
+        ("https://host/mlflow?token=secret", "https://host/mlflow"),
+        ("postgresql+psycopg2://ann:secret@host/db", "postgresql+psycopg2://***@host/db"),
+        ("sqlite:////x/mlflow.db", "sqlite:////x/mlflow.db"),
+        ("./mlruns", "./mlruns"),
+        ("http://host:abc", "http://host:abc"),
+    ],
 )
-def test_no_password_is_printed(address: str) -> None:
-    assert "secret" not in hidden(address)
-    assert hidden(address).split(":")[0] == address.split(":")[0]
+def test_no_password_is_printed(address: str, shown: str) -> None:
+    assert hidden(address) == shown
+
+
+@pytest.mark.parametrize("address", ["./mlruns", "http://host:abc", "nonsense://x", NOWHERE])
+def test_no_address_stops_a_run(
+    run: Record, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    live = Mirror(run.name)
+    live.begin(run.params, run.tags)
+    live.log(run.points)
+    live.end("FINISHED")
+    assert capsys.readouterr().err.count("cannot be used") == 1
+
+
+def test_a_relative_database_is_the_main_repositorys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queued experiment runs in a folder of its own, which DVC removes."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs.db")
+    assert tracking.store() == f"sqlite:///{main_root().as_posix()}/runs.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert tracking.store() == "http://127.0.0.1:5000"
 
 
 def test_parameters_are_flat_text() -> None:
