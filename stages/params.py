@@ -168,14 +168,15 @@ def validate(content: dict[str, Any], name: str = "params.yaml") -> Params:
     except ValidationError as error:
         raise BadParams(f"{name}: " + "; ".join(dict.fromkeys(_lines(error)))) from error
     extra = params.model_extra or {}
-    unknown = [str(key) for key in extra if key not in _ultralytics_arguments()]
+    defaults = _ultralytics_arguments() if extra else {}
+    unknown = [str(key) for key in extra if key not in defaults]
     if unknown:
         raise BadParams(f"{name}: {', '.join(unknown)}: not a key of this project nor an argument of Ultralytics")
     owned = [key for key in extra if key in _OWNED]
     if owned:
         raise BadParams(f"{name}: {', '.join(owned)}: set by this project, or without meaning in a training; remove it")
     for key, value in extra.items():
-        _check_kind(key, value, _ultralytics_arguments()[key], name)
+        _check_kind(key, value, defaults[key], name)
     if extra:
         _check_by_ultralytics(extra, name)
     return params

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from stages import failures, records
@@ -89,7 +90,7 @@ def _mirror_baseline(target: Store, folder: Path, head: str) -> str | None:
     if begun is None and target.knows(run.content):
         return None
     if begun is not None:
-        run = records.record(folder, begun, head, None, records.model_file(folder))
+        run = replace(run, name=begun)
     written = target.write(run)
     pending(run.name).unlink(missing_ok=True)
     return run.name if written else None
