@@ -1,7 +1,8 @@
 """params.yaml: what may stand in it, and its validation as a whole before any work.
 
-Training keys stand at the top level and bear Ultralytics' own names; `data` is a group of its own. A key that is not
-declared here is taken when it is a training argument of Ultralytics, checked by Ultralytics' own rules, and passed on.
+Training keys stand at the top level and bear Ultralytics' own names; `data` and `tune` are groups of their own. A key
+that is not declared here is taken when it is a training argument of Ultralytics, checked by Ultralytics' own rules, and
+passed on.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,9 +18,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from stages.failures import BadParams
 from stages.repository import ROOT
+from stages.space import Dimension
 
 PARAMS = ROOT / "params.yaml"
 PIPELINE = ROOT / "dvc.yaml"
@@ -31,6 +36,11 @@ _OWNED = frozenset((
     "save_crop", "show_labels", "show_conf", "show_boxes", "line_width", "format", "optimize", "dynamic",
     "simplify", "opset", "workspace", "nms", "tracker", "save_json", "dnn",
 ))  # fmt: skip
+
+GROUPS = ("data", "tune")
+
+# Training keys that a study must not search: where it runs, and luck.
+_NOT_SEARCHED = {"device": "it says where a training runs", "seed": "the best seed is luck, not a better setting"}
 
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
@@ -93,8 +103,40 @@ class Data(_Group):
         return self
 
 
+class Tune(_Group):
+    """What the study does."""
+
+    trials: int = Field(ge=1, le=1_000_000, strict=True, description="a whole number from 1")
+    timeout: float | None = Field(gt=0, strict=True, description="seconds over 0, or null")
+    workers: int | None = Field(ge=1, le=256, strict=True, description="a whole number from 1 to 256, or null")
+    sampler: Literal["tpe", "random"] = Field(description="tpe or random")
+    pruner: Literal["median", "hyperband", "none"] = Field(description="median, hyperband or none")
+    seed: int = Field(ge=0, lt=2**31, strict=True, description="a whole number from 0")
+    storage: str | None = Field(description="an SQLAlchemy URL, or null")
+    space: dict[str, Dimension] = Field(
+        min_length=1, description="a mapping of at least one training key to its values"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Tune:
+        if self.storage is not None:
+            try:
+                url = make_url(self.storage)
+            except ArgumentError as error:  # its text would repeat the URL
+                raise ValueError("storage is no SQLAlchemy URL, such as postgresql+psycopg://host/database") from error
+            if url.password or "password" in url.query:
+                raise ValueError(
+                    "storage holds a password, which git would keep: set OPTUNA_STORAGE to that URL instead"
+                )
+        if self.pruner == "hyperband" and "epochs" in self.space:
+            raise ValueError(
+                "pruner hyperband compares trials of equal length: take epochs out of the space, or median"
+            )
+        return self
+
+
 class Params(BaseModel):
-    """The whole of params.yaml. Fields beside `data` are Ultralytics' training arguments."""
+    """The whole of params.yaml. Fields beside `data` and `tune` are Ultralytics' training arguments."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
@@ -102,7 +144,9 @@ class Params(BaseModel):
     epochs: int = Field(ge=1, le=100_000, strict=True, description="a whole number from 1 to 100000")
     imgsz: int = Field(ge=32, le=4096, multiple_of=32, strict=True, description="a multiple of 32 from 32 to 4096")
     batch: int = Field(ge=1, le=65_536, strict=True, description="a whole number from 1 to 65536")
-    nbs: int = Field(ge=1, le=65_536, strict=True, description="a whole number from 1 to 65536")
+    nbs: Annotated[int, Field(ge=1, le=65_536, strict=True)] | Literal["batch"] = Field(
+        description="a whole number from 1 to 65536, or batch"
+    )
     optimizer: Literal["auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp"] = Field(
         description="auto, SGD, MuSGD, Adam, Adamax, AdamW, NAdam, RAdam or RMSProp"
     )
@@ -118,13 +162,33 @@ class Params(BaseModel):
         | None
     ) = Field(description="null, cpu, mps, or GPU numbers such as 0 or '0,1'")
     data: Data
+    tune: Tune
 
     def training(self) -> dict[str, Any]:
         """The arguments of the training, by Ultralytics' names."""
+        return resolved(self.written())
+
+    def written(self) -> dict[str, Any]:
+        """The training keys as they stand in the file."""
         return {key: value for key, value in self.model_dump().items() if key in self.training_keys()}
 
     def training_keys(self) -> list[str]:
-        return [*(key for key in type(self).model_fields if key != "data"), *(self.model_extra or {})]
+        return [*(key for key in type(self).model_fields if key not in GROUPS), *(self.model_extra or {})]
+
+    def whole(self, key: str) -> bool:
+        """Whether a training key takes whole numbers."""
+        field = type(self).model_fields.get(key)
+        if field is not None:
+            return field.annotation is int or key == "nbs"
+        return type((self.model_extra or {}).get(key)) is int
+
+
+def resolved(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Training arguments for Ultralytics from what stands in the file: `nbs: batch` is the batch size."""
+    arguments = dict(written)
+    if arguments.get("nbs") == "batch":
+        arguments["nbs"] = arguments["batch"]
+    return arguments
 
 
 def load(path: Path = PARAMS, pipeline: Path = PIPELINE) -> Params:
@@ -163,6 +227,19 @@ def validate(content: dict[str, Any], name: str = "params.yaml") -> Params:
     Raises:
         BadParams: In one line, the key, its value and what is allowed, for every key that is wrong.
     """
+    params = _check_keys(content, name)
+    for key, dimension in params.tune.space.items():
+        place = f"{name}: tune.space.{key}"
+        if key not in params.training_keys():
+            raise BadParams(f"{place}: not a training key of {name}; add it there with the value that it has now")
+        if key in _NOT_SEARCHED:
+            raise BadParams(f"{place}: cannot be searched: {_NOT_SEARCHED[key]}")
+        for value in dimension.probes(params.whole(key)):
+            _check_keys({**content, key: value}, place)
+    return params
+
+
+def _check_keys(content: Mapping[str, Any], name: str) -> Params:
     try:
         params = Params.model_validate(content)
     except ValidationError as error:
@@ -209,9 +286,16 @@ def _described(keys: list[str]) -> tuple[str, str | None]:
     """The key as the user wrote it (a union's branch is no key), and its field's description."""
     group: Any = Params
     for depth, key in enumerate(keys):
+        if keys[:depth] == ["tune", "space"]:  # a key of the user's, with fields of ours
+            if len(keys) == depth + 1:
+                return ".".join(keys), "{low, high}, with log or step, or {choices}"
+            group = Dimension
+            continue
         field = group.model_fields.get(key)
         if field is None:
             break
+        if keys[: depth + 1] == ["tune", "space"] and len(keys) > 2:
+            continue
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel) and depth + 1 < len(keys):
             group = field.annotation
             continue

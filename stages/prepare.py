@@ -12,14 +12,13 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from stages.datasets.samples import SPLITS, BadSample, Box, Collection, Item, Pi
 from stages.datasets.yolo import prepared_boxes
 from stages.failures import Failure
 from stages.pictures import sheet
+from stages.processes import end_with_parent
 from stages.repository import DATA, REPORTS, write_atomic
 
 SAMPLES = 16  # pictures on the sheet
@@ -200,16 +200,9 @@ def _in_processes(
 
 
 def _begin_process() -> None:
-    """One thread a process, and no life after the process that started it: a pool's workers outlive a kill."""
+    """One thread a process, and none of them outlives a kill of this one."""
     cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _replace_folder(new: Path, target: Path) -> None:

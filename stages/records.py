@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from stages.experiments import study_of
 from stages.failures import Failure
 from stages.params import read
 from stages.repository import git, main_root
@@ -44,6 +45,8 @@ class Record:
         points: Metrics by name and step; a number of the finished model has step 0.
         tags: What the run was made from.
         files: What to keep with the run, files or their content, by the path among the artifacts.
+        study: The study that it is a trial of, if it is one.
+        status: FINISHED, FAILED or KILLED, as MLflow calls them.
         content: A digest of parameters, data and results, without what they cost: equal for the same run, however often
             and wherever it is made.
     """
@@ -54,6 +57,8 @@ class Record:
     tags: dict[str, str]
     files: dict[str, Path | bytes] = field(default_factory=dict)
     content: str = ""
+    study: str = ""
+    status: str = "FINISHED"
 
 
 def record(
@@ -83,29 +88,30 @@ def _record(
 ) -> Record:
     params = flat(read(folder / "params.yaml"))
     reports = folder / "reports"
-    numbers = {
-        **finished("val", json.loads((reports / "train" / "metrics.json").read_text(encoding="utf-8"))),
-        **finished("test", json.loads((reports / "evaluate" / "metrics.json").read_text(encoding="utf-8"))),
-    }
+    trial = study_of(name)
+    numbers = finished("val", json.loads((reports / "train" / "metrics.json").read_text(encoding="utf-8")))
+    if trial is None:  # a trial is not tested
+        numbers |= finished("test", json.loads((reports / "evaluate" / "metrics.json").read_text(encoding="utf-8")))
     curves = _curves(reports / "train" / "plots" / "metrics")
     digest = json.loads((reports / "data" / "summary.json").read_text(encoding="utf-8"))["digest"]
     measured = sorted((key, value) for key, value in numbers.items() if key not in COST)
     results = [sorted(params.items()), measured, sorted(curves.items()), weights_digest(folder), digest]
-    files: dict[str, Path | bytes] = {
-        path.relative_to(folder).as_posix(): path for path in sorted(reports.rglob("*")) if path.is_file()
-    }
+    files: dict[str, Path | bytes] = {}
+    if trial is None:  # DVC keeps what a trial wrote; a study may have thousands
+        files |= {path.relative_to(folder).as_posix(): path for path in sorted(reports.rglob("*")) if path.is_file()}
     lock = {stage: entry for stage, entry in _lock(folder).items() if stage != under_way}
     files["dvc.lock"] = yaml.safe_dump({"schema": "2.0", "stages": lock}, sort_keys=False).encode()
     files["params.yaml"] = folder / "params.yaml"
-    if model is not None:
+    if model is not None and trial is None:
         files["model/best.pt"] = model
     return Record(
         name=name,
         params=params,
         points={**curves, **{(key, 0): value for key, value in numbers.items()}},
-        tags=tags(revision, digest, experiment, "evaluate"),
+        tags=tags(revision, digest, experiment, "evaluate" if trial is None else "study"),
         files=files,
         content=hashlib.sha256(json.dumps(results).encode()).hexdigest(),
+        study=trial[0] if trial else "",
     )
 
 
@@ -118,6 +124,8 @@ def tags(revision: str, data_digest: str, experiment: str | None, stage: str) ->
         "dvc.experiment": experiment or "",
         "dvc.stage": stage,
     }
+    if trial := study_of(experiment or ""):
+        found |= {"optuna.study": trial[0], "optuna.trial": str(trial[1]), "optuna.state": "COMPLETE"}
     return {key: value for key, value in found.items() if value}
 
 

@@ -7,16 +7,19 @@ A run that is there already is left as it is, so this can be repeated at any tim
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from stages import failures, records
+from stages.databases import hidden
 from stages.failures import Failure
+from stages.params import PARAMS, read
 from stages.repository import ROOT, commit, experiment_name, git, main_root, run_name
-from stages.tracking import HOME, Mirror, Store, Unreachable, hidden, noted, pending, store
+from stages.tracking import HOME, Mirror, Store, Unreachable, noted, pending, store
 
 
 def mirror_this_run(model: Path, stage: str) -> None:
@@ -37,6 +40,17 @@ def mirror_this_run(model: Path, stage: str) -> None:
         print(f"warning: not every run is mirrored ({type(error).__name__}); see `make sync`", file=sys.stderr)
 
 
+def mirror_pending_studies() -> None:
+    """Catch up on studies that MLflow missed. Nothing that fails here fails the run."""
+    if not _pending_studies():
+        return
+    try:
+        for line in _studies(Store(), _pending_studies()):
+            print(line)
+    except Exception as error:  # its text may hold an address with a password
+        print(f"warning: the study is not mirrored ({type(error).__name__}); see `make sync`", file=sys.stderr)
+
+
 def catch_up(target: Store) -> Iterator[str]:
     """Mirror the experiments whose mirror was not made while they ran, and that DVC has kept since.
 
@@ -45,6 +59,8 @@ def catch_up(target: Store) -> Iterator[str]:
     """
     kept = records.experiments()
     yield from _experiments(target, {name: kept[name] for name in _pending() if name in kept})
+    if waiting := _pending_studies():
+        yield from _studies(target, waiting)
 
 
 def sync(target: Store) -> Iterator[str]:
@@ -53,6 +69,7 @@ def sync(target: Store) -> Iterator[str]:
     Yields:
         A line for each run that was lacking, or that cannot be mirrored.
     """
+    yield from _studies(target, None)
     yield from _experiments(target, records.experiments())
     head = git("rev-parse", "--verify", "--quiet", "HEAD", root=main_root())
     for place, folder in (("the last commit", records.kept(head)), ("the workspace", nullcontext(main_root()))):
@@ -64,6 +81,24 @@ def sync(target: Store) -> Iterator[str]:
                     yield f"{mirrored}: mirrored from {place}"
         except Failure as failure:
             yield f"{place}: not mirrored: {failure}"
+
+
+def _pending_studies() -> set[str]:
+    return {name for name in _pending() if re.fullmatch(r"tune-[0-9a-f]{6}", name)}
+
+
+def _studies(target: Store, names: Collection[str] | None) -> Iterator[str]:
+    """Mirror what is lacking of these studies, or of all that the storage has."""
+    from stages import studies, study_mirror  # Optuna takes a second, and most runs have nothing to catch up on
+
+    given = read(PARAMS).get("tune", {}).get("storage")
+    if names is None and studies.address(given).startswith("sqlite") and not studies.HOME.is_dir():
+        return
+    for name, identity, trials in studies.everything(studies.open_storage(given)):
+        if names is None or name in names:
+            lacking = study_mirror.catch_up(target, study_mirror.Subject(name, identity), trials, {})
+            if lacking:
+                yield f"{name}: {lacking} trials mirrored"
 
 
 def _experiments(target: Store, kept: Mapping[str, tuple[str, str]]) -> Iterator[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from stages.databases import anchored, hidden, make_whole
 from stages.records import COST, Points, Record
 from stages.repository import main_root, write_atomic
 
@@ -49,9 +49,7 @@ Unreachable = (MlflowException, SQLAlchemyError, OSError)
 
 def store() -> str:
     """Where runs are kept: MLFLOW_TRACKING_URI, or mlflow.db. SQLite files are found from the main repository on."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    kind, separator, path = uri.partition(":///")
-    return f"{kind}:///{(main_root() / path).as_posix()}" if separator and kind == "sqlite" else uri
+    return anchored(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
 
 
 class Store:
@@ -65,8 +63,7 @@ class Store:
         uri = uri or store()
         HOME.mkdir(exist_ok=True)
         with FileLock(HOME / "first-contact.lock"):  # two processes that make one SQLite database destroy it
-            if uri.startswith("sqlite:///"):
-                _make_database(Path(uri.removeprefix("sqlite:///")))
+            make_whole(uri, _make_database)
             self.client = MlflowClient(tracking_uri=uri)
             self.experiment = self._experiment(local="://" in uri and not uri.startswith(("http", "databricks")))
 
@@ -96,6 +93,24 @@ class Store:
         """Whether a run with these results is there, under whatever name."""
         return bool(self.client.search_runs([self.experiment], f"tags.content = '{content}'", max_results=1))
 
+    def mirrored(self, study: str) -> set[str]:
+        """The names of the trials of a study whose mirror is whole."""
+        names: set[str] = set()
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment], f"tags.`optuna.study` = '{study}'", page_token=token)
+            names |= {run.info.run_name for run in page if "content" in run.data.tags}
+            token = page.token
+            if not token:
+                return names
+
+    def parent(self, study: str) -> str:
+        """The id of the run of a study, which is begun where it is not there."""
+        found = self.find(study)
+        if found is None:
+            return self.client.create_run(self.experiment, run_name=study).info.run_id
+        return found.info.run_id
+
     def write(self, record: Record) -> bool:
         """Mirror a finished run: what is there is kept, what is lacking added.
 
@@ -109,7 +124,7 @@ class Store:
         return True
 
     def _write(self, record: Record) -> None:
-        run = Run(self, record.name, record.params, record.tags, self.find(record.name))
+        run = Run(self, record.name, record.params, record.tags, self.find(record.name), record.study)
         run.log(record.points)
         with tempfile.TemporaryDirectory(dir=HOME) as folder:  # MLflow keeps files under the names they have
             for place, path in record.files.items():
@@ -119,22 +134,14 @@ class Store:
                     target.write_bytes(path)
                 else:
                     shutil.copyfile(path, target)
-            self.client.log_artifacts(run.id, folder)
+            if record.files:
+                self.client.log_artifacts(run.id, folder)
         self.client.set_tag(run.id, "content", record.content)
-        run.end("FINISHED")
+        run.end(record.status)
 
 
-def _make_database(path: Path) -> None:
-    """Make an MLflow database, whole or not at all: a kill between its many first steps would leave it unusable."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    for left in path.parent.glob(f"{partial.name}*"):  # with SQLite's journal
-        left.unlink()
-    made = SqlAlchemyStore(f"sqlite:///{partial.as_posix()}", (main_root() / "mlartifacts").as_uri())
-    made.engine.dispose()
-    partial.replace(path)
+def _make_database(uri: str) -> None:
+    SqlAlchemyStore(uri, (main_root() / "mlartifacts").as_uri()).engine.dispose()
 
 
 class Run:
@@ -145,9 +152,16 @@ class Run:
     """
 
     def __init__(
-        self, store: Store, name: str, params: Mapping[str, str], tags: Mapping[str, str], found: Any | None = None
+        self,
+        store: Store,
+        name: str,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        found: Any | None = None,
+        study: str = "",
     ) -> None:
         self._client, self._experiment, self._name = store.client, store.experiment, name
+        self._nested = {"mlflow.parentRunId": store.parent(study)} if study else {}
         self._params, self._tags = dict(params), dict(tags)
         self._there: dict[tuple[str, int], float] = {}
         if found is not None and all(
@@ -184,7 +198,7 @@ class Run:
         if replaced is not None and "content" not in replaced.data.tags:
             self._client.delete_run(replaced.info.run_id)
         self._there = {}
-        self.id = self._client.create_run(self._experiment, run_name=self._name).info.run_id
+        self.id = self._client.create_run(self._experiment, run_name=self._name, tags=self._nested).info.run_id
         self._describe()
 
     def _describe(self) -> None:
@@ -275,8 +289,3 @@ def noted(name: str) -> dict[str, Any]:
         return dict(json.loads(pending(name).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
-
-
-def hidden(uri: str) -> str:
-    """An address without what may be secret in it: user, password and query."""
-    return re.sub(r"(?<=://)[^/]*@", "***@", uri).partition("?")[0]

@@ -13,27 +13,14 @@ import shutil
 import time
 from typing import Any
 
-from dvclive import Live
-
 from stages import failures, params, records
 from stages.repository import DATA, MODEL, REPORTS, ROOT, commit, experiment_name, run_name
+from stages.reporting import train_with_report
 from stages.sync import mirror_this_run
 from stages.tracking import Mirror
-from stages.training import Epoch, Listener, Trained, train
+from stages.training import Epoch, Listener, Trained
 
 REPORT = REPORTS / "train"
-
-
-def curves(live: Live) -> Listener:
-    """Each metric of each epoch in a table of its own."""
-
-    def listen(epoch: Epoch) -> None:
-        live.step = epoch.number
-        for name, value in epoch.metrics.items():
-            live.log_metric(name, value)
-        live.make_summary()
-
-    return listen
 
 
 def mirror(run: Mirror) -> Listener:
@@ -81,10 +68,7 @@ def _train(arguments: dict[str, Any], run: Mirror) -> Trained:
     work = MODEL.parent / ".train"
     shutil.rmtree(work, ignore_errors=True)  # a killed run's
     try:
-        with Live(str(REPORT), dvcyaml=None, report=None, save_dvc_exp=False) as live:
-            trained = train(arguments, DATA, work, [console(), curves(live), mirror(run)])
-            measured = {name: round(value, 5) for name, value in trained.metrics.items()}
-            live.summary = {**measured, "train_seconds": round(trained.train_seconds, 1)}
+        trained = train_with_report(arguments, DATA, work, REPORT, [console(), mirror(run)])
         trained.model.replace(MODEL)
     finally:
         shutil.rmtree(work, ignore_errors=True)

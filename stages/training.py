@@ -68,7 +68,15 @@ class Trained:
 
 
 class TrainingFailed(Failure):
-    """The training did not do what its parameters say: out of memory, or a loss that is not a number."""
+    """The training did not do what its parameters say.
+
+    Attributes:
+        kind: `out of memory`, `not a number`, or `refused` for anything else.
+    """
+
+    def __init__(self, text: str, kind: str = "refused") -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[Listener] = ()) -> Trained:
@@ -118,7 +126,8 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:  # how Ultralytics and torch refuse
         if error is judge.raised:
             raise
-        raise TrainingFailed(f"training failed: {error}") from error
+        kind = "out of memory" if "out of memory" in str(error) else "refused"
+        raise TrainingFailed(f"training failed: {error}", kind) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Trained(model, judge.closing, time.monotonic() - begun)
@@ -136,7 +145,7 @@ class Trainer(DetectionTrainer):
         """Ultralytics would go back to the last checkpoint and repeat the epoch, up to three times."""
         broken = self.loss is not None and not self.loss.isfinite().all()
         if broken or (self.fitness is not None and not math.isfinite(self.fitness)):
-            raise TrainingFailed(f"the loss is not a number after epoch {epoch + 1}: lower lr0")
+            raise TrainingFailed(f"the loss is not a number after epoch {epoch + 1}: lower lr0", "not a number")
         return False
 
     def final_eval(self) -> None:
@@ -158,7 +167,8 @@ class _Judge:
         if state["batch"] != self.batch:
             raise TrainingFailed(
                 f"out of memory at batch {self.batch}, and Ultralytics went on with {state['batch']}: "
-                "lower batch or imgsz, or take a smaller model"
+                "lower batch or imgsz, or take a smaller model",
+                "out of memory",
             )
         metrics = {METRICS.get(key, key): float(value) for key, value in state["metrics"].items()}
         if state["closing"]:
@@ -166,7 +176,7 @@ class _Judge:
             return
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad:
-            raise TrainingFailed(f"{bad[0]} is not a number after epoch {state['epoch']}: lower lr0")
+            raise TrainingFailed(f"{bad[0]} is not a number after epoch {state['epoch']}: lower lr0", "not a number")
         try:
             for listener in self.listeners:
                 listener(Epoch(state["epoch"], state["of"], metrics))

@@ -44,6 +44,7 @@ from ultralytics import YOLO  # noqa: E402
 from ultralytics.cfg import get_cfg  # noqa: E402
 from ultralytics.data.dataset import YOLODataset  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
+from ultralytics.utils import torch_utils  # noqa: E402
 from ultralytics.utils.dist import ddp_cleanup, generate_ddp_command  # noqa: E402
 from ultralytics.utils.torch_utils import select_device  # noqa: E402
 
@@ -58,6 +59,7 @@ __all__ = [
     "check_device",
     "ddp_cleanup",
     "generate_ddp_command",
+    "set_threads",
     "torch",
 ]
 
@@ -88,6 +90,11 @@ def _age(path: Path) -> float:
 
 
 YOLODataset._load_or_scan_cache = _outside_the_data
+
+
+def set_threads(count: int) -> None:
+    """Let a training on the CPU use that many threads in this process. Leans on a constant of Ultralytics 8.4."""
+    torch_utils.NUM_THREADS = count
 
 
 def check_device(device: int | str) -> None:

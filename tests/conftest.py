@@ -17,7 +17,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1]
 COCO128 = SOURCE.parent / "shared" / "coco128"
 
-# A pipeline that shows everything and takes seconds: 24 drawn pictures, one epoch.
+# A pipeline that shows everything and takes seconds: 24 drawn pictures, one epoch, few and short trials.
 SMALL = {
     "epochs: 4 ": "epochs: 1 ",
     "imgsz: 160 ": "imgsz: 64 ",
@@ -25,6 +25,9 @@ SMALL = {
     "    val: null": "    val: 4",
     "    test: null": "    test: 4",
     "  imgsz: null": "  imgsz: 64",
+    "    epochs: {low: 2, high: 5}": "    epochs: {low: 1, high: 3}",
+    "    imgsz: {choices: [128, 160]}": "    imgsz: {choices: [32, 64]}",
+    "  trials: 12 ": "  trials: 4 ",
 }
 
 

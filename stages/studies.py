@@ -1,0 +1,577 @@
+"""The study: where it is kept, what it is named after, what it asks next, and what is known of its trials.
+
+A trial is a point of the search space and what came of it. What was measured elsewhere on the same data with the same
+code stands among the trials from the start, and no point is trained twice.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import socket
+import statistics
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import product
+from typing import Any
+
+import numpy as np
+import optuna
+import psutil
+from filelock import FileLock
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
+
+from stages.databases import anchored, hidden, make_whole
+from stages.experiments import trial_name
+from stages.failures import Failure
+from stages.measured import Measured
+from stages.params import Params, resolved
+from stages.repository import commit, main_root
+from stages.space import Dimension, Point, rounded, same
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+for _text in (
+    "Argument ``heartbeat_interval``",
+    r"optuna\.storages\._heartbeat\.fail_stale_trials",
+    "Heartbeat of storage",
+):
+    warnings.filterwarnings(
+        "ignore", message=_text
+    )  # Optuna 5 calls them experimental; and `beat` gives the sign of life
+
+HOME = main_root() / ".study"
+OBJECTIVE = "mAP50"
+
+HEARTBEAT = 30  # seconds between two signs of life of a trial
+GRACE = 150  # seconds without one after which another machine may take it for dead
+STARTUP = 5  # finished trials before the sampler models, and before the pruner compares
+ENUMERATED = 10_000  # points, at most, of a space that is searched for what is left
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+LOST = "its process or machine was stopped"
+
+Broken = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
+"""What Optuna raises where its database cannot be had."""
+
+
+# The storage ----------------------------------------------------------------------------------------------------------
+
+
+def address(given: str | None) -> str:
+    """Where studies are kept: OPTUNA_STORAGE, or what params.yaml says, or .study/optuna.db."""
+    return anchored(os.environ.get("OPTUNA_STORAGE") or given or "sqlite:///.study/optuna.db")
+
+
+def open_storage(given: str | None) -> RDBStorage:
+    """Connect to the storage; a new SQLite file is made whole or not at all.
+
+    Raises:
+        Failure: It cannot be had. The address is told without user and password.
+    """
+    uri = address(given)
+    HOME.mkdir(exist_ok=True)
+    try:
+        make_whole(uri, lambda partial: RDBStorage(partial).engine.dispose())
+        return RDBStorage(
+            uri,
+            engine_kwargs={"connect_args": {"timeout": 60}} if uri.startswith("sqlite") else {"pool_pre_ping": True},
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=retry,
+        )
+    except (*Broken, ImportError, OSError, ValueError, TypeError) as error:
+        kind = type(error.__cause__ or error).__name__
+        raise Failure(
+            f"the study's storage {hidden(uri)} cannot be used ({kind}): see tune.storage in params.yaml, OPTUNA_STORAGE"
+        ) from error
+
+
+# The space ------------------------------------------------------------------------------------------------------------
+
+
+def distribution(dimension: Dimension, whole: bool) -> BaseDistribution:
+    """A dimension of the search space as Optuna's distribution."""
+    if dimension.choices is not None:
+        return CategoricalDistribution(dimension.choices)
+    assert dimension.low is not None
+    assert dimension.high is not None
+    if whole:
+        return IntDistribution(
+            int(dimension.low), int(dimension.high), log=dimension.log, step=int(dimension.step or 1)
+        )
+    step = None if dimension.step is None else float(dimension.step)
+    high = float(dimension.high)
+    if step is not None:  # what Optuna would do with a warning
+        high = dimension.low + step * math.floor((high - dimension.low) / step + 1e-9)
+    return FloatDistribution(float(dimension.low), rounded(high), log=dimension.log, step=step)
+
+
+def values(distribution: BaseDistribution) -> Sequence[Any] | None:
+    """All values of a distribution; None where they are not to be counted."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if isinstance(distribution, IntDistribution):
+        return range(distribution.low, distribution.high + 1, distribution.step)
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        steps = round((distribution.high - distribution.low) / distribution.step)
+        return [rounded(distribution.low + distribution.step * step) for step in range(steps + 1)]
+    return None
+
+
+Distributions = Mapping[str, BaseDistribution]
+
+
+class Exhausted(Exception):
+    """Every point of the space has been tried."""
+
+
+class Sampler(BaseSampler):
+    """Points that nobody has tried yet: Optuna's sampler, asked again where it repeats itself.
+
+    Each trial has random numbers of its own, from the seed and its number: a resumed study does not repeat itself, and
+    the same study comes out the same.
+    """
+
+    def __init__(self, kind: str, seed: int, distributions: Distributions, taken: set[tuple[tuple[str, str], ...]]):
+        self._kind, self._seed, self._distributions, self._taken = kind, seed, distributions, taken
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return dict(self._distributions)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> Point:
+        if trial.system_attrs.get("fixed_params"):  # a point that was asked for
+            return {}
+        seed = int(np.random.SeedSequence([self._seed, trial.number]).generate_state(1)[0])
+        plain = RandomSampler(seed=seed)
+        samplers: list[BaseSampler] = [plain] * 100
+        if self._kind == "tpe":
+            samplers[:0] = [TPESampler(seed=seed, n_startup_trials=STARTUP, multivariate=True)] * 5
+        for sampler in samplers:
+            drawn = sampler.sample_relative(study, trial, search_space)
+            point = {
+                name: self._within(distribution, drawn[name])
+                if name in drawn
+                else self._within(distribution, plain.sample_independent(study, trial, name, distribution))
+                for name, distribution in search_space.items()
+            }
+            if same(point) not in self._taken:
+                return point
+        left = untried(search_space, self._taken)
+        if not left:
+            raise Exhausted
+        return left[seed % len(left)]
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        raise AssertionError(f"{param_name} is not in the search space")
+
+    @staticmethod
+    def _within(distribution: BaseDistribution, value: Any) -> Any:
+        if not isinstance(distribution, FloatDistribution):
+            return value
+        return min(max(rounded(value), distribution.low), distribution.high)
+
+
+def untried(distributions: Distributions, taken: set[tuple[tuple[str, str], ...]]) -> list[Point] | None:
+    """The points of a small space that are not taken; None where the space is large, and has some for certain."""
+    choices = [values(distribution) for distribution in distributions.values()]
+    if any(choice is None for choice in choices):
+        return None
+    lists = [choice for choice in choices if choice is not None]
+    if math.prod(len(choice) for choice in lists) > ENUMERATED + len(taken):
+        return None
+    points = (dict(zip(distributions, point, strict=True)) for point in product(*lists))
+    return [point for point in points if same(point) not in taken]
+
+
+class MedianPruner(BasePruner):
+    """Stops a trial that is worse than the median of the others at the same share of their training.
+
+    Optuna's own compares at the same epoch. Where the number of epochs is searched, the learning rate of a short
+    training is already low when a long one's is still high, and the long ones, which end best, would be stopped.
+    """
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        if step is None:
+            return False
+        share = step / trial.user_attrs["epochs"]
+        if share < 1 / 3 or share >= 1:
+            return False
+        others = []
+        for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            known = other.intermediate_values
+            until = math.floor(share * other.user_attrs["epochs"] + 1e-9) if known else 0
+            seen = [value for at, value in known.items() if at <= until]
+            if seen:
+                others.append(max(seen))
+        if len(others) < STARTUP:
+            return False
+        return max(trial.intermediate_values.values()) < statistics.median(others)
+
+
+def pruner(kind: str, epochs: int) -> BasePruner:
+    if kind == "median":
+        return MedianPruner()
+    return HyperbandPruner(min_resource=1, max_resource=epochs) if kind == "hyperband" else NopPruner()
+
+
+# The study ------------------------------------------------------------------------------------------------------------
+
+
+def identity(params: Params, data: str, code: Mapping[str, str]) -> dict[str, Any]:
+    """What a study's trials have in common; change any of it, and it is another study."""
+    return {
+        "objective": f"the greatest {OBJECTIVE} on the validation split",
+        "data": data,
+        "code": hashlib.sha256(json.dumps(dict(code), sort_keys=True).encode()).hexdigest()[:12],
+        "space": {key: dimension.model_dump(exclude_none=True) for key, dimension in params.tune.space.items()},
+        "fixed": {key: value for key, value in params.written().items() if key not in params.tune.space},
+    }
+
+
+def name_of(identity: Mapping[str, Any]) -> str:
+    return f"tune-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:6]}"
+
+
+class Study:
+    """One study in its storage. Any number of processes and machines may work on it.
+
+    Attributes:
+        name: From its identity.
+        identity: What its trials have in common.
+        is_new: Whether it was not there before.
+    """
+
+    def __init__(self, params: Params, identity: Mapping[str, Any], storage: RDBStorage) -> None:
+        self._params, self.identity, self._storage = params, identity, storage
+        self.name = name_of(identity)
+        self.distributions = {
+            key: distribution(dimension, params.whole(key)) for key, dimension in params.tune.space.items()
+        }
+        self._taken: set[tuple[tuple[str, str], ...]] = set()
+        self.is_new = self.name not in optuna.get_all_study_names(storage)
+        self._study = optuna.create_study(
+            storage=storage,
+            study_name=self.name,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=Sampler(params.tune.sampler, params.tune.seed, self.distributions, self._taken),
+            pruner=pruner(params.tune.pruner, params.epochs),
+        )
+        if "identity" not in self._study.user_attrs:
+            start = {key: value for key, value in params.written().items() if key in self.distributions}
+            self._study.set_user_attr("start", start)
+            self._study.set_user_attr("identity", dict(identity))
+
+    def differs(self) -> list[str]:
+        """What differs from the study that was begun last before this one, in words; nothing where there is none."""
+        summaries = optuna.get_all_study_summaries(self._storage, include_best_trial=False)
+        known = [
+            summary for summary in summaries if summary.study_name != self.name and "identity" in summary.user_attrs
+        ]
+        if not known:
+            return []
+        last = max(known, key=lambda summary: summary._study_id).user_attrs["identity"]
+        now = json.loads(json.dumps(dict(self.identity)))
+        return [key for key in now if now[key] != last.get(key)]
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials by number, not to be changed."""
+        return self._study.get_trials(deepcopy=False)
+
+    def finished(self) -> list[FrozenTrial]:
+        return [trial for trial in self.trials() if trial.state in FINISHED]
+
+    def best(self) -> FrozenTrial | None:
+        """The complete trial with the greatest objective; of equals, the first."""
+        complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
+        return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+
+    def value(self, point: Mapping[str, Any]) -> float | None:
+        """The objective at a point, where a trial there is complete."""
+        complete = (trial for trial in self.trials() if trial.state == TrialState.COMPLETE)
+        return next((trial.value for trial in complete if same(trial.params) == same(point)), None)
+
+    def summary(self) -> dict[str, Any]:
+        """The study in a few facts, for study.json."""
+        trials, best, start = self.trials(), self.best(), self._study.user_attrs["start"]
+        told = [trial for trial in trials if trial.state != TrialState.WAITING]
+        return {
+            "name": self.name,
+            **self.identity,
+            "sampler": self._params.tune.sampler,
+            "pruner": self._params.tune.pruner,
+            "trials": dict(Counter(trial.state.name.lower() for trial in told)),
+            "sources": dict(Counter(trial.user_attrs.get("source", "") for trial in told if trial.state in FINISHED)),
+            "start": {"params": start, OBJECTIVE: self.value(start)},
+            "best": None
+            if best is None
+            else {
+                "number": best.number,
+                "name": best.user_attrs.get("name", ""),
+                "params": best.params,
+                OBJECTIVE: best.value,
+                "seconds": best.user_attrs.get("seconds"),
+            },
+        }
+
+    def point(self, arguments: Mapping[str, Any]) -> Point | None:
+        """The point of this space at which a training with these arguments was; None where it was none of this study."""
+        point = {}
+        for key, distribution in self.distributions.items():
+            if key not in arguments:
+                return None
+            value = arguments[key]
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            point[key] = float(value) if isinstance(distribution, FloatDistribution) and number else value
+        if same(resolved({**self._params.written(), **point})) != same(arguments):
+            return None
+        try:
+            create_trial(params=point, distributions=dict(self.distributions), value=0.0)
+        except (ValueError, TypeError):  # Optuna's words for a value outside a distribution
+            return None
+        return point
+
+    # Before the search
+
+    def take_in(self, found: Iterable[Measured]) -> Counter[str]:
+        """Make trials of what was measured elsewhere; what is among the trials already is left out.
+
+        Returns:
+            How many were new, by source.
+        """
+        new: Counter[str] = Counter()
+        with self._alone():
+            known = {same(trial.params) for trial in self.trials() if trial.state == TrialState.COMPLETE}
+            for one in found:
+                point = self.point(one.arguments)
+                if point is None or same(point) in known:
+                    continue
+                known.add(same(point))
+                new[one.source] += 1
+                attributes = {
+                    "source": one.source,
+                    "name": one.name,
+                    "metrics": {key: one.metrics[key] for key in one.metrics if key not in ("train_seconds", "step")},
+                    "seconds": one.metrics.get("train_seconds"),
+                    "epochs": one.arguments["epochs"],
+                }
+                self._study.add_trial(
+                    create_trial(
+                        params=point,
+                        distributions=dict(self.distributions),
+                        value=one.metrics[OBJECTIVE],
+                        user_attrs=attributes,
+                    )
+                )
+        return new
+
+    def enqueue(self, point: Point) -> bool:
+        """Ask for a point before all others, unless somebody has tried it or is about to.
+
+        Returns:
+            Whether it was asked for.
+        """
+        with self._alone():
+            known = {same(trial.system_attrs.get("fixed_params") or trial.params) for trial in self.trials()}
+            if same(point) in known:
+                return False
+            self._study.enqueue_trial(point, user_attrs={"source": "enqueued"})
+        return True
+
+    def recover(self, saved: Mapping[str, Mapping[str, Any]]) -> None:
+        """Deal with trials whose process is gone: what was saved is complete, all else is failed and tried once more.
+
+        Args:
+            saved: Metrics and training arguments of the trials that are experiments of DVC, by name.
+        """
+        with self._alone():
+            for trial in self.trials():
+                if trial.state == TrialState.RUNNING and _is_dead(trial.user_attrs.get("owner", "")):
+                    metrics = saved.get(trial.user_attrs.get("name", ""))
+                    if metrics is not None:
+                        self.complete(trial, dict(metrics), float(metrics.get("train_seconds", 0.0)))
+                    else:
+                        self.fail(trial, "lost", LOST)
+                        retry(self._study, trial)
+        fail_stale_trials(self._study)
+
+    # The search
+
+    def ask(self) -> Trial | None:
+        """The next trial to train, with its name, or None where no more are needed now.
+
+        Raises:
+            Exhausted: Every point of the space has been tried.
+        """
+        fail_stale_trials(self._study)
+        while True:
+            with self._alone():
+                trials = self.trials()
+                running = sum(trial.state == TrialState.RUNNING for trial in trials)
+                if len(self.finished()) + running >= self._params.tune.trials:
+                    return None
+                self._note_taken(trials)
+                waiting = any(trial.state == TrialState.WAITING for trial in trials)
+                if not waiting and untried(self.distributions, self._taken) == []:
+                    raise Exhausted
+                trial = self._study.ask(fixed_distributions=dict(self.distributions))
+                self._describe(trial)
+            equal = self._tried_before(trial)
+            if equal is None:
+                return trial
+            self.fail(trial, "repeated", f"the point of trial {equal}, which was there first")
+
+    def _note_taken(self, trials: Iterable[FrozenTrial]) -> None:
+        """Points that are not to be suggested: finished, running, or failed by themselves."""
+        self._taken.clear()
+        for trial in trials:
+            if trial.state != TrialState.FAIL or trial.user_attrs.get("kind") not in ("lost", "crashed", None):
+                self._taken.add(same(trial.system_attrs.get("fixed_params") or trial.params))
+
+    def _describe(self, trial: Trial) -> None:
+        arguments = self.arguments(trial.params)
+        facts = {
+            "name": trial_name(self.name, trial.number),
+            "owner": _myself(),
+            "commit": commit(),
+            "epochs": arguments["epochs"],
+        }
+        if "source" not in trial.user_attrs:
+            facts["source"] = "sampler"
+        for key, value in facts.items():
+            trial.set_user_attr(key, value)
+
+    def _tried_before(self, trial: Trial) -> int | None:
+        """The number of a trial at the same point that another machine began first, or that has finished."""
+        for other in self.trials():
+            if other.number != trial.number and same(other.params) == same(trial.params):
+                first = other.state == TrialState.RUNNING and other.number < trial.number
+                if first or other.state in FINISHED:
+                    return other.number
+        return None
+
+    def arguments(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """The training arguments at a point."""
+        return resolved({**self._params.written(), **point})
+
+    def report(self, trial: Trial, epoch: int, value: float) -> bool:
+        """Note the objective after an epoch; returns whether the trial is to be stopped."""
+        trial.report(value, epoch)
+        return trial.should_prune()
+
+    def beat(self, trials: Iterable[Trial]) -> None:
+        """Give a sign of life of trials that run here."""
+        for trial in trials:
+            self._storage.record_heartbeat(trial._trial_id)
+
+    def complete(self, trial: Trial | FrozenTrial, metrics: dict[str, float], seconds: float) -> None:
+        self._note(trial, metrics={name: metrics[name] for name in sorted(metrics)}, seconds=round(seconds, 1))
+        self._study.tell(trial.number, metrics[OBJECTIVE])
+
+    def prune(self, trial: Trial, seconds: float) -> None:
+        self._note(trial, seconds=round(seconds, 1))
+        self._study.tell(trial.number, state=TrialState.PRUNED)
+
+    def fail(self, trial: Trial | FrozenTrial, kind: str, reason: str, seconds: float = 0.0) -> None:
+        self._note(trial, kind=kind, reason=" ".join(reason.split()), seconds=round(seconds, 1))
+        self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def retry(self, trial: Trial) -> None:
+        """Ask for the point of a lost trial once more."""
+        with self._alone():
+            retry(self._study, self.trials()[trial.number])
+
+    def _note(self, trial: Trial | FrozenTrial, **facts: Any) -> None:
+        for key, value in facts.items():
+            self._storage.set_trial_user_attr(trial._trial_id, key, value)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process of this machine at a time decides what comes next."""
+        with FileLock(HOME / f"{self.name}.lock"):
+            yield
+
+
+def everything(storage: RDBStorage) -> Iterator[tuple[str, dict[str, Any], list[FrozenTrial]]]:
+    """Each study of this project in a storage: its name, its identity, its trials."""
+    for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
+        if "identity" in summary.user_attrs:
+            study = optuna.load_study(study_name=summary.study_name, storage=storage)
+            yield summary.study_name, summary.user_attrs["identity"], study.get_trials(deepcopy=False)
+
+
+def retry(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Ask for the point of a lost trial once more, unless it was a second try itself."""
+    if trial.params and "retry_of" not in trial.user_attrs:
+        source = trial.user_attrs.get("source", "sampler")
+        study.enqueue_trial(trial.params, user_attrs={"source": source, "retry_of": trial.number})
+
+
+def _myself() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.0f}"
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether a trial's process is known to be gone: one of this machine that is not there any more."""
+    host, _, process = owner.partition("/")
+    if host != socket.gethostname():
+        return False
+    pid, _, begun = process.partition("/")
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - int(begun)) > 5  # another process with this number
+    except psutil.NoSuchProcess:
+        return True
+
+
+# What is told of it ---------------------------------------------------------------------------------------------------
+
+COLUMNS = ("number", "name", "source", "state", OBJECTIVE, "best", "seconds", "epochs_trained")
+
+
+def table(trials: Iterable[FrozenTrial], keys: Sequence[str]) -> str:
+    """The trials as comma-separated values, a row each.
+
+    Columns: number; name (in DVC and MLflow); source (sampler, enqueued, baseline, grid, trial of another study); state;
+    mAP50 (0 to 1; of a pruned trial, its last); best (so far); seconds of training; epochs_trained; the searched keys;
+    reason (of a failure).
+    """
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow([*COLUMNS, *keys, "reason"])
+    best = -math.inf
+    for trial in trials:
+        if trial.state == TrialState.WAITING:
+            continue
+        facts = trial.user_attrs
+        value = trial.value if trial.state in FINISHED else None
+        if trial.state == TrialState.COMPLETE:
+            best = max(best, trial.value or 0.0)
+        epochs = facts.get("epochs") if trial.state == TrialState.COMPLETE else trial.last_step
+        row = [trial.number, facts.get("name", ""), facts.get("source", ""), trial.state.name.lower(), value]
+        row += [best if best > -math.inf else None, facts.get("seconds"), epochs]
+        row += [trial.params.get(key) for key in keys]
+        lost = LOST if trial.state == TrialState.FAIL else ""
+        writer.writerow(["" if cell is None else cell for cell in [*row, facts.get("reason", lost)]])
+    return rows.getvalue()

@@ -1,0 +1,35 @@
+"""Stage study: Optuna's search, and the best parameters written to params.yaml.
+
+    python -m stages.study
+
+Ends at once unless a command asks for it: `dvc exp run tune` does. Reads params.yaml and data/prepared; writes
+reports/study (study.json, trials.csv) and, where a trial was better than what params.yaml holds, its searched keys.
+"""
+
+from __future__ import annotations
+
+from stages import failures, request
+from stages.repository import REPORTS, write_atomic
+
+REPORT = REPORTS / "study"
+PLACEHOLDERS = {
+    "ready": "what is trained next is in params.yaml\n",
+    "study.json": "{}\n",
+    "trials.csv": "number,best,mAP50\n",
+}
+
+
+def main() -> None:
+    for name, content in PLACEHOLDERS.items():  # DVC wants to see every file of a stage
+        if not (REPORT / name).exists():
+            write_atomic(REPORT / name, content)
+    if request.is_asked_for():
+        from stages.tuning import tune  # takes seconds, and each `dvc repro` and each point of a grid comes by
+
+        tune(REPORT)
+    else:
+        print("no study was asked for: `dvc exp run tune` runs one")
+
+
+if __name__ == "__main__":
+    failures.run(main)

@@ -1,0 +1,240 @@
+"""Processes that train: each is started once, pinned to its device and threads, and trains one trial after another."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from stages.failures import Failure
+from stages.processes import end_with_parent
+from stages.repository import DATA
+
+THREADS = 8  # at most, of one training on a CPU: Ultralytics' own limit
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker trains: the environment that shows it its GPU alone, and its threads on a CPU."""
+
+    environment: dict[str, str]
+    threads: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """A trial to train: its name, the values of the searched keys, all training arguments, and a file for the log."""
+
+    name: str
+    values: dict[str, Any]
+    arguments: dict[str, Any]
+    log: Path
+
+
+# What a worker tells, each with the seconds since the task was begun.
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """Answered by whether the training is to be stopped."""
+
+    number: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Done:
+    """The trial is trained, and an experiment of DVC."""
+
+    metrics: dict[str, float]
+    train_seconds: float
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The training was stopped, as the answer to an epoch asked for."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The training failed: `out of memory`, `not a number`, `refused`, or `crashed`."""
+
+    kind: str
+    reason: str
+    seconds: float
+
+
+Told = EpochEnded | Done | Stopped | Failed
+
+
+def places(workers: int | None, device: int | str | None) -> list[Place]:
+    """Where to train: by default one training a GPU, else one a core, at most four.
+
+    On two cores two trainings of one thread each did 1.4 times the steps of one; more than four at once leave the
+    sampler little to learn from.
+
+    Args:
+        workers: How many, or None for the default.
+        device: Of the training; a device that is named is used as it is.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = _gpus() if device is None else []
+    if device not in (None, "cpu"):
+        count = workers or 1
+    else:
+        count = workers or (len(gpus) or min(cores, 4))
+    threads = max(1, min(cores // count, THREADS))
+    environments = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}]
+    return [Place(environments[number % len(environments)], threads) for number in range(count)]
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
+    return names if torch.cuda.is_available() else []
+
+
+class Worker:
+    """One process, and the task that it is at."""
+
+    def __init__(self, place: Place, folder: Path, base: str) -> None:
+        """Start the process.
+
+        Args:
+            place: Where it trains.
+            folder: Where it keeps its files.
+            base: The commit that its experiments start from.
+        """
+        self._place, self._folder, self._base = place, folder, base
+        self.task: Any = None
+        self._start()
+
+    def _start(self) -> None:
+        spawn = get_context("spawn")  # the same on every platform, and CUDA does not outlive a fork
+        self.connection, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_work, args=(theirs, self._place, self._folder, self._base), daemon=False)
+        self._process.start()
+        theirs.close()
+
+    def begin(self, task: Task) -> None:
+        self.connection.send(task)
+
+    def hear(self) -> Told:
+        """What the worker tells; a crash is a failure like others, and starts the process again."""
+        try:
+            told: Told = self.connection.recv()
+            return told
+        except (EOFError, OSError):
+            self._process.join()
+            how = self._process.exitcode or 0
+            self.connection.close()
+            self._start()
+            by = f"signal {signal.Signals(-how).name}" if how < 0 else f"status {how}"
+            return Failed("crashed", f"the worker ended with {by}", 0.0)
+
+    def answer(self, stop: bool) -> None:
+        try:
+            self.connection.send(stop)
+        except OSError:  # it has crashed: heard of next
+            return
+
+    def end(self) -> None:
+        """End the process, whatever it is at."""
+        self._process.terminate()
+        self._process.join(10)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self.connection.close()
+
+
+class _Stop(Exception):
+    """The answer to an epoch was to stop."""
+
+
+def _work(connection: Connection, place: Place, folder: Path, base: str) -> None:
+    """The life of a worker process."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the study ends us
+    os.environ.update(place.environment)
+    os.environ["YOLO_VERBOSE"] = "true"  # into the log
+    for name in [name for name in os.environ if name.startswith("DVC_") and name != "DVC_SITE_CACHE_DIR"]:
+        del os.environ[name]  # they are of the run under way, and DVC would take ours for it
+    folder.mkdir(parents=True, exist_ok=True)
+    with _output_to(folder / "worker.log"):
+        from stages.experiments import Workshop
+        from stages.yolo import set_threads
+
+        set_threads(place.threads)
+        workshop = Workshop(folder / "files", base)
+        while True:
+            try:
+                task: Task = connection.recv()
+            except EOFError:
+                return
+            with _output_to(task.log):
+                told = _train(connection, workshop, task)
+            connection.send(told)
+
+
+def _train(connection: Connection, workshop: Any, task: Task) -> Told:
+    import time
+    import traceback
+
+    from stages.reporting import train_with_report
+    from stages.training import Epoch, TrainingFailed
+
+    def listen(epoch: Epoch) -> None:
+        connection.send(EpochEnded(epoch.number, epoch.metrics))
+        if connection.recv() and epoch.number < epoch.of:
+            raise _Stop
+
+    begun = time.monotonic()
+    try:
+        workshop.clear(task.values)
+        models, report = workshop.root / "models", workshop.root / "reports" / "train"
+        trained = train_with_report(task.arguments, DATA, models, report, [listen])
+        workshop.save(task.name)
+        measured = {name: round(value, 5) for name, value in trained.metrics.items()}
+        return Done(measured, trained.train_seconds)
+    except _Stop:
+        return Stopped(time.monotonic() - begun)
+    except TrainingFailed as failure:
+        return Failed(failure.kind, str(failure), time.monotonic() - begun)
+    except Failure as failure:
+        return Failed("refused", str(failure), time.monotonic() - begun)
+    except Exception as error:  # told to the study, which stops when it comes again
+        traceback.print_exc()
+        return Failed("crashed", f"{type(error).__name__}: {error}", time.monotonic() - begun)
+
+
+@contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    """Let everything that this process prints, in Python or beneath it, go to the end of a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = os.dup(1), os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for kept, place in zip(before, (1, 2), strict=True):
+            os.dup2(kept, place)
+            os.close(kept)
