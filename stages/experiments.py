@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from stages.failures import Failure
 from stages.repository import DATA, ROOT, git, main_root, write_atomic
@@ -42,17 +43,30 @@ def study_of(name: str) -> tuple[str, int] | None:
     return (found[1], int(found[2])) if found else None
 
 
+def is_study(name: str) -> bool:
+    """Whether a name is a study's."""
+    return study_of(f"{name}-000") is not None
+
+
 def with_values(text: str, values: Mapping[str, Any]) -> str:
     """The text of a params.yaml with other values of top-level keys; comments and order are kept."""
     yaml_ = YAML()
     yaml_.preserve_quotes = True
     yaml_.width = 4096
+    yaml_.Representer = _Representer
     content = yaml_.load(text)
     for key, value in values.items():
         content[key] = value
     stream = io.StringIO()
     yaml_.dump(content, stream)
     return stream.getvalue()
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null as it is written in params.yaml, not as nothing."""
+
+
+_Representer.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null"))
 
 
 def read_lock(text: str) -> Lock:
@@ -110,9 +124,14 @@ def prepared(lock: Lock) -> dict[str, Any]:
 
 def code_digests(pipeline: Path = ROOT / "dvc.yaml") -> dict[str, str]:
     """MD5 of each file of code that stage train depends on."""
-    stage = yaml.safe_load(pipeline.read_text(encoding="utf-8"))["stages"]["train"]
-    files = [path for path in stage["deps"] if path.startswith("stages/")]
+    files = [path for path in _needed(pipeline) if path.startswith("stages/")]
     return {path: hashlib.md5((ROOT / path).read_bytes()).hexdigest() for path in files}
+
+
+def _needed(pipeline: Path = ROOT / "dvc.yaml") -> list[str]:
+    """The files that stage train depends on."""
+    stage = yaml.safe_load(pipeline.read_text(encoding="utf-8"))["stages"]["train"]
+    return [path for path in stage["deps"] if (ROOT / path).is_file()]
 
 
 class Workshop:
@@ -151,6 +170,9 @@ class Workshop:
                 shutil.copyfile(top / name, target)
             else:
                 target.unlink(missing_ok=True)
+        for name in _needed():  # also before the first commit of one of them
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, self.root / name)
 
     def _lend_data(self) -> None:
         """DVC wants to see the data that a run was made from."""

@@ -46,8 +46,7 @@ def measured(made: Mapping[str, str], base: str) -> Iterator[Measured]:
     baseline = f"baseline-{base[:7] or 'uncommitted'}"
     here = ROOT / "dvc.lock", ROOT / METRICS
     if all(path.is_file() for path in here):
-        lock, metrics = (path.read_bytes() for path in here)
-        yield from _measured(baseline, "baseline", lock, metrics, made)
+        yield from _measured(baseline, "baseline", here[0].read_bytes(), here[1].read_bytes(), made)
     kept = {base: (baseline, "baseline"), **names} if base else names
     for (name, source), (lock, metrics) in zip(kept.values(), _contents(list(kept)), strict=True):
         if lock is not None and metrics is not None:

@@ -1,8 +1,8 @@
 """Whether the command under way asks for the study: the one place that decides.
 
-DVC walks every stage on `dvc repro` and `dvc exp run`, and has no stage that runs when it is named and only then. So the
-study is always started, and ends at once unless DVC's targets name it. Where they can be read was tried with
-DVC 3.67.1, to whose inside this file leans; STUDY=run or STUDY=defer in the environment overrides it.
+DVC walks every stage on `dvc repro` and `dvc exp run`, and has no stage that runs when it is named and only then. So
+the study is always started, and ends at once unless DVC's targets name it. Where they can be read was tried with DVC
+3.67.1, on whose inside this file leans; STUDY=run or STUDY=defer in the environment overrides it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ from optuna.trial import FrozenTrial, Trial
 from stages.failures import Failure
 from stages.repository import main_root
 from stages.request import dvc_above
-from stages.studies import FINISHED, HEARTBEAT, HOME, OBJECTIVE, Broken, Exhausted, Study
+from stages.sampling import Exhausted
+from stages.studies import FINISHED, HEARTBEAT, HOME, OBJECTIVE, Broken, Study
 from stages.study_mirror import StudyMirror
 from stages.workers import Done, EpochEnded, Failed, Place, Stopped, Task, Told, Worker
 

@@ -21,9 +21,10 @@ from optuna.trial import FrozenTrial, TrialState
 from stages import records
 from stages.databases import hidden
 from stages.failures import Failure
+from stages.pending import note, pending
 from stages.records import Record
 from stages.studies import FINISHED, OBJECTIVE
-from stages.tracking import Run, Store, pending, note, store
+from stages.tracking import Run, Store, store
 
 BEST = f"best_{OBJECTIVE}"
 STATUS = {TrialState.FAIL: "FAILED", TrialState.PRUNED: "KILLED", TrialState.COMPLETE: "FINISHED"}
@@ -106,7 +107,7 @@ def record_of(subject: Subject, trial: FrozenTrial, kept: Mapping[str, tuple[str
 def write_parent(
     target: Store, subject: Subject, trials: Sequence[FrozenTrial], files: Mapping[str, str], status: str = "FINISHED"
 ) -> None:
-    """Bring the run of the study up to date: what it searched, the best so far after each finished trial, its tables."""
+    """Bring the run of the study up to date: what it searched, the best after each finished trial, its tables."""
     run = target.parent(subject.name)
     client = target.client
     there = {point.step for point in client.get_metric_history(run, BEST)}

@@ -7,19 +7,19 @@ A run that is there already is left as it is, so this can be repeated at any tim
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from stages import failures, records
+from stages import failures, pending, records
 from stages.databases import hidden
+from stages.experiments import is_study
 from stages.failures import Failure
 from stages.params import PARAMS, read
 from stages.repository import ROOT, commit, experiment_name, git, main_root, run_name
-from stages.tracking import HOME, Mirror, Store, Unreachable, noted, pending, store
+from stages.tracking import Mirror, Store, Unreachable, store
 
 
 def mirror_this_run(model: Path, stage: str) -> None:
@@ -42,10 +42,8 @@ def mirror_this_run(model: Path, stage: str) -> None:
 
 def mirror_pending_studies() -> None:
     """Catch up on studies that MLflow missed. Nothing that fails here fails the run."""
-    if not _pending_studies():
-        return
     try:
-        for line in _studies(Store(), _pending_studies()):
+        for line in _studies(Store(), pending.everything()):
             print(line)
     except Exception as error:  # its text may hold an address with a password
         print(f"warning: the study is not mirrored ({type(error).__name__}); see `make sync`", file=sys.stderr)
@@ -58,9 +56,9 @@ def catch_up(target: Store) -> Iterator[str]:
         A line for each run that was lacking, or that cannot be mirrored.
     """
     kept = records.experiments()
-    yield from _experiments(target, {name: kept[name] for name in _pending() if name in kept})
-    if waiting := _pending_studies():
-        yield from _studies(target, waiting)
+    yield from _experiments(target, {name: kept[name] for name in pending.everything() if name in kept})
+    if any(is_study(name) for name in pending.everything()):
+        yield from _studies(target, pending.everything())
 
 
 def sync(target: Store) -> Iterator[str]:
@@ -81,10 +79,6 @@ def sync(target: Store) -> Iterator[str]:
                     yield f"{mirrored}: mirrored from {place}"
         except Failure as failure:
             yield f"{place}: not mirrored: {failure}"
-
-
-def _pending_studies() -> set[str]:
-    return {name for name in _pending() if re.fullmatch(r"tune-[0-9a-f]{6}", name)}
 
 
 def _studies(target: Store, names: Collection[str] | None) -> Iterator[str]:
@@ -114,26 +108,21 @@ def _mirror_experiment(target: Store, name: str, revision: str, baseline: str) -
     with records.kept(revision) as folder:
         run = records.record(folder, name, baseline, name, records.model_file(folder))
         written = target.write(run)
-    pending(name).unlink(missing_ok=True)
+    pending.pending(name).unlink(missing_ok=True)
     return written
 
 
 def _mirror_baseline(target: Store, folder: Path, head: str) -> str | None:
     """Mirror a run that is no experiment, under the name it was begun with; None where it is there already."""
     run = records.record(folder, f"baseline-{head[:7]}", head, None, records.model_file(folder))
-    begun = next((name for name, facts in _pending().items() if facts.get("content") == run.content), None)
+    begun = next((name for name, facts in pending.everything().items() if facts.get("content") == run.content), None)
     if begun is None and target.knows(run.content):
         return None
     if begun is not None:
         run = replace(run, name=begun)
     written = target.write(run)
-    pending(run.name).unlink(missing_ok=True)
+    pending.pending(run.name).unlink(missing_ok=True)
     return run.name if written else None
-
-
-def _pending() -> dict[str, dict[str, object]]:
-    """The runs whose mirror is not whole, and what is known of them."""
-    return {path.stem: noted(path.stem) for path in sorted(HOME.glob("pending/*.json"))}
 
 
 def main() -> None:

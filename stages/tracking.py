@@ -8,7 +8,6 @@ Where the server cannot be reached the run goes on, and the mirror is made later
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -22,8 +21,9 @@ from typing import Any
 from filelock import FileLock
 
 from stages.databases import anchored, hidden, make_whole
+from stages.pending import HOME, note, noted, pending
 from stages.records import COST, Points, Record
-from stages.repository import main_root, write_atomic
+from stages.repository import main_root
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the defaults wait for minutes before they give up
@@ -41,7 +41,6 @@ for _name in ("alembic", "mlflow.store.db.utils"):
 
 EXPERIMENT = "person-detection"
 LONGEST = 6000  # characters of a parameter that MLflow keeps
-HOME = main_root() / ".mlflow"
 
 Unreachable = (MlflowException, SQLAlchemyError, OSError)
 """What MLflow's client raises where its server or its files cannot be had."""
@@ -209,11 +208,7 @@ class Run:
 
 
 class Mirror:
-    """The mirror of the run under way. It never stops the run: where MLflow fails, it warns once and is silent.
-
-    A file in `.mlflow/pending/` bears the name of a run whose mirror is not whole. It keeps the warning of one stage
-    from being repeated by the next, and tells a later run what to catch up on.
-    """
+    """The mirror of the run under way. It never stops the run: where MLflow fails, it warns once and is silent."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -271,21 +266,3 @@ class Mirror:
                     "the run goes on, and `make sync` mirrors it later",
                     file=sys.stderr,
                 )
-
-
-def pending(name: str) -> Path:
-    """The file that stands while the mirror of this run is not whole."""
-    return HOME / "pending" / f"{name}.json"
-
-
-def note(name: str, **facts: Any) -> None:
-    """Add facts to the file of a pending run."""
-    write_atomic(pending(name), json.dumps({**noted(name), **facts}))
-
-
-def noted(name: str) -> dict[str, Any]:
-    """What is known of a pending run; nothing where it is not pending."""
-    try:
-        return dict(json.loads(pending(name).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}

@@ -14,8 +14,8 @@ import time
 from typing import Any
 
 from stages import failures, params, records
-from stages.repository import DATA, MODEL, REPORTS, ROOT, commit, experiment_name, run_name
 from stages.reporting import train_with_report
+from stages.repository import DATA, MODEL, REPORTS, ROOT, commit, experiment_name, run_name
 from stages.sync import mirror_this_run
 from stages.tracking import Mirror
 from stages.training import Epoch, Listener, Trained

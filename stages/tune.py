@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stages import failures
+from stages import failures, pending
+from stages.experiments import is_study
 from stages.params import PARAMS, read
 from stages.repository import REPORTS, commit, git, write_atomic
 from stages.space import same
-from stages.sync import mirror_pending_studies
 
 NEXT = "`dvc exp run tune` runs a study"
 
@@ -56,11 +56,12 @@ def main() -> None:
     text = verdict(study, read(PARAMS), test, json.loads(before) if before else None)
     write_atomic(REPORTS / "decision.md", text)
     print("\n".join(line for line in text.splitlines()[2:] if line and not line.startswith("|")))
-    mirror_pending_studies()
+    if any(is_study(name) for name in pending.everything()):
+        from stages.sync import mirror_pending_studies  # takes seconds, and hardly ever has anything to do
+
+        mirror_pending_studies()
     if study:
-        print(
-            "keep it: `git add -A` and `git commit`; compare: `dvc exp show`; go on: `dvc exp run tune -S tune.trials=...`"
-        )
+        print("compare: `dvc exp show`; keep: `git add -A`, `git commit`; go on: `dvc exp run tune -S tune.trials=...`")
 
 
 if __name__ == "__main__":

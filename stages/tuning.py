@@ -98,7 +98,7 @@ def _conclude(study: Study, given: Params, before: float | None) -> None:
     if best is None or best.value is None:
         print("no trial is complete: params.yaml stays as it is")
         return
-    found = f"best of {study.name}: mAP50 {best.value:.3f} on the validation split, trial {best.number} ({words(best.params)})"
+    found = f"best: trial {best.number} ({words(best.params)}), mAP50 {best.value:.3f} on the validation split"
     if before is not None and best.value <= before:
         print(f"{found}; params.yaml stays as it is: with it mAP50 is {before:.3f}")
         return

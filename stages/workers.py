@@ -88,10 +88,8 @@ def places(workers: int | None, device: int | str | None) -> list[Place]:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = _gpus() if device is None else []
-    if device not in (None, "cpu"):
-        count = workers or 1
-    else:
-        count = workers or (len(gpus) or min(cores, 4))
+    usual = 1 if device not in (None, "cpu") else len(gpus) or min(cores, 4)
+    count = workers or usual
     threads = max(1, min(cores // count, THREADS))
     environments = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}]
     return [Place(environments[number % len(environments)], threads) for number in range(count)]

@@ -27,7 +27,7 @@ SMALL = {
     "  imgsz: null": "  imgsz: 64",
     "    epochs: {low: 2, high: 5}": "    epochs: {low: 1, high: 3}",
     "    imgsz: {choices: [128, 160]}": "    imgsz: {choices: [32, 64]}",
-    "  trials: 12 ": "  trials: 4 ",
+    "  trials: 20 ": "  trials: 4 ",
 }
 
 
@@ -67,8 +67,13 @@ class Project:
         self.run("git", "commit", "-qm", message)
 
 
-def make_project(root: Path) -> Project:
-    """A repository with the files of this checkout, in the small form, and no results."""
+def make_project(root: Path, quick: bool = False) -> Project:
+    """A repository with the files of this checkout, in the small form, and no results.
+
+    Args:
+        root: Where.
+        quick: Take training and evaluation from tests/quick.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=SOURCE, capture_output=True, text=True, check=True
     )
@@ -78,6 +83,8 @@ def make_project(root: Path) -> Project:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(SOURCE / name, root / name)
     project = Project(root)
+    for name in ("training.py", "evaluate.py", "yolo.py") if quick else ():
+        shutil.copy2(SOURCE / "tests" / "quick" / name, root / "stages" / name)
     for old, new in SMALL.items():
         project.replace("params.yaml", old, new)
     project.run("git", "init", "-q", "-b", "main")
@@ -95,11 +102,29 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+@pytest.fixture(scope="session")
+def quick_baseline(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """As `baseline`, with the quick training."""
+    project = make_project(tmp_path_factory.mktemp("quick") / "repository", quick=True)
+    project.run("dvc", "repro")
+    project.commit("the baseline")
+    return project
+
+
 @pytest.fixture
 def project(baseline: Project, tmp_path: Path) -> Project:
     """A copy of the baseline's repository, for one test; its MLflow is empty."""
-    root = tmp_path / "repository"
-    shutil.copytree(baseline.root, root, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", ".mlflow", ".yolo"))
+    return _copy(baseline, tmp_path / "repository", "mlflow.db*", "mlartifacts", ".mlflow", ".yolo")
+
+
+@pytest.fixture
+def quick(quick_baseline: Project, tmp_path: Path) -> Project:
+    """A copy of the quick baseline's repository, for one test, with its MLflow: to make one takes seconds."""
+    return _copy(quick_baseline, tmp_path / "repository", "trained.jsonl")
+
+
+def _copy(project: Project, root: Path, *left: str) -> Project:
+    shutil.copytree(project.root, root, ignore=shutil.ignore_patterns(*left))
     copy = Project(root)
     copy.run("dvc", "config", "--local", "core.site_cache_dir", str(root / ".dvc" / "tmp" / "site"))
     return copy

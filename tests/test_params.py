@@ -35,12 +35,13 @@ def test_the_committed_file_is_valid() -> None:
 def test_file_and_schema_have_the_same_keys() -> None:
     assert list(GIVEN) == list(params.Params.model_fields)
     assert list(GIVEN["data"]) == list(params.Data.model_fields)
+    assert list(GIVEN["tune"]) == list(params.Tune.model_fields)
     assert list(GIVEN["data"]["split"]) == list(params.Split.model_fields)
 
 
 def test_dvc_yaml_lists_what_each_stage_reads() -> None:
     stages = yaml.safe_load((SOURCE / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    training = [key for key in params.Params.model_fields if key != "data"]
+    training = [key for key in params.Params.model_fields if key not in params.GROUPS]
     assert stages["train"]["params"] == training
     assert stages["prepare"]["params"] == ["data"]
     assert set(stages["evaluate"]["params"]) <= set(training)

@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from stages import pending as pending_notes
 from stages import tracking
+from stages.databases import hidden
+from stages.pending import noted, pending
 from stages.records import Record, flat
 from stages.repository import main_root
-from stages.tracking import Mirror, Store, Unreachable, hidden, noted, pending
+from stages.tracking import Mirror, Store, Unreachable
 
 from .conftest import SOURCE
 
@@ -27,7 +30,8 @@ NOWHERE = "http://127.0.0.1:1"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(tracking, "HOME", tmp_path / "home")
+    for module in (tracking, pending_notes):
+        monkeypatch.setattr(module, "HOME", tmp_path / "home")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     return tmp_path / "home"
 
@@ -260,7 +264,7 @@ def test_a_kill_while_the_database_is_made_leaves_none_that_is_broken(tmp_path: 
     assert not (tmp_path / "absent.db").exists(), "it was not caught at work"
     found = Store(f"sqlite:///{tmp_path}/absent.db").client.search_experiments()
     assert tracking.EXPERIMENT in {experiment.name for experiment in found}
-    assert not list(tmp_path.glob("absent.db.*"))
+    assert not list(tmp_path.glob("absent.db.partial*"))
 
 
 @pytest.mark.parametrize(
