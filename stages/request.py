@@ -41,8 +41,13 @@ def is_asked_for() -> bool:
         targets = _of_experiment()
     else:
         command = dvc_above()
-        targets = _of_command(command.cmdline()) if command is not None else []
-    return any(target.rpartition(":")[2] in NAMES for target in targets)
+        words = command.cmdline() if command is not None else []
+        targets = targets_of(words) if any(_is_named(word) for word in words) else []  # DVC's parser takes its time
+    return any(_is_named(target) for target in targets)
+
+
+def _is_named(word: str) -> bool:
+    return word.rpartition(":")[2] in NAMES
 
 
 def dvc_above() -> psutil.Process | None:
@@ -50,12 +55,12 @@ def dvc_above() -> psutil.Process | None:
     with contextlib.suppress(psutil.Error):  # a process above has ended, or is another user's
         for process in psutil.Process().parents():
             with contextlib.suppress(psutil.AccessDenied):
-                if _arguments(process.cmdline()) is not None:
+                if arguments_of(process.cmdline()) is not None:
                     return process
     return None
 
 
-def _arguments(command: list[str]) -> list[str] | None:
+def arguments_of(command: list[str]) -> list[str] | None:
     """What follows `dvc`, `python .../dvc` or `python -m dvc` in a command line; None where it is not DVC's."""
     paths = [PurePath(word.replace("\\", "/")) for word in command]
     start = 1 if paths and paths[0].name.lower().startswith("python") else 0
@@ -68,14 +73,15 @@ def _arguments(command: list[str]) -> list[str] | None:
     return None
 
 
-def _of_command(command: list[str]) -> list[str]:
+def targets_of(command: list[str]) -> list[str]:
     """The targets of a `dvc repro`, read by DVC's own parser: options have values that may look like targets."""
+    from dvc.cli import DvcParserError
     from dvc.cli.parser import get_main_parser
 
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            known, _ = get_main_parser().parse_known_args(_arguments(command))
-    except SystemExit:  # how a parser refuses
+            known, _ = get_main_parser().parse_known_args(arguments_of(command) or [])
+    except (DvcParserError, SystemExit):
         return []
     return list(getattr(known, "targets", None) or [])
 

@@ -255,18 +255,19 @@ class Study:
             self._study.enqueue_trial(point, user_attrs={"source": "enqueued"})
         return True
 
-    def recover(self, saved: Mapping[str, Mapping[str, Any]]) -> None:
+    def recover(self, saved: Mapping[str, Mapping[str, float]]) -> None:
         """Deal with trials whose process is gone: what was saved is complete, all else is failed and tried once more.
 
         Args:
-            saved: Metrics and training arguments of the trials that are experiments of DVC, by name.
+            saved: Metrics of the trials that are experiments of DVC, by name.
         """
         with self._alone():
             for trial in self.trials():
                 if trial.state == TrialState.RUNNING and _is_dead(trial.user_attrs.get("owner", "")):
                     metrics = saved.get(trial.user_attrs.get("name", ""))
                     if metrics is not None:
-                        self.complete(trial, dict(metrics), float(metrics.get("train_seconds", 0.0)))
+                        scores = {key: metrics[key] for key in metrics if key not in ("train_seconds", "step")}
+                        self.complete(trial, scores, metrics.get("train_seconds", 0.0))
                     else:
                         self.fail(trial, "lost", LOST)
                         retry(self._study, trial)

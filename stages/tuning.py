@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -107,6 +108,8 @@ def _conclude(study: Study, given: Params, before: float | None) -> None:
         return
     beaten = f"before {before:.3f}" if before is not None else "nobody has measured what was there"
     print(f"{found}; written to params.yaml ({beaten})")
+    if "DVC_STAGE" not in os.environ:
+        print("next: `dvc repro` evaluates it")
 
 
 def _write_back(given: Params, point: Point) -> bool:
