@@ -122,7 +122,7 @@ def main() -> None:
             ratios.append(study / bare)
             print(
                 f"pair {number + 1}: study of {asked.trials} trials {study:.1f} s, bare {bare:.1f} s, "
-                f"ratio {ratios[-1]:.3f}; beside its training a trial took {beside:.2f} s, the study's start and end shared",
+                f"ratio {ratios[-1]:.3f}; beside its training a trial took {beside:.2f} s, start and end shared",
                 flush=True,
             )
         print(f"median ratio of time over {asked.pairs} pairs: {statistics.median(ratios):.3f} (under 1 is wanted)")

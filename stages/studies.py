@@ -431,3 +431,14 @@ def table(trials: Iterable[FrozenTrial], keys: Sequence[str]) -> str:
         lost = LOST if trial.state == TrialState.FAIL else ""
         writer.writerow(["" if cell is None else cell for cell in [*row, facts.get("reason", lost)]])
     return rows.getvalue()
+
+
+def history(trials: Iterable[FrozenTrial]) -> str:
+    """The finished trials as comma-separated values, for plots: number, mAP50 and the best so far, 0 to 1."""
+    lines = ["number,mAP50,best"]
+    best = 0.0
+    for trial in trials:
+        if trial.state in FINISHED and trial.value is not None:
+            best = max(best, trial.value if trial.state == TrialState.COMPLETE else 0.0)
+            lines.append(f"{trial.number},{trial.value},{best}")
+    return "\n".join([*lines, ""])

@@ -3,7 +3,8 @@
     python -m stages.study
 
 Ends at once unless a command asks for it: `dvc exp run tune` does. Reads params.yaml and data/prepared; writes
-reports/study (study.json, trials.csv) and, where a trial was better than what params.yaml holds, its searched keys.
+reports/study (study.json, trials.csv, history.csv) and, where a trial was better than what params.yaml holds, its
+searched keys.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ REPORT = REPORTS / "study"
 PLACEHOLDERS = {
     "ready": "what is trained next is in params.yaml\n",
     "study.json": "{}\n",
-    "trials.csv": "number,best,mAP50\n",
+    "trials.csv": "number,name,source,state,mAP50,best\n",
+    "history.csv": "number,mAP50,best\n",
 }
 
 

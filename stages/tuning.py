@@ -15,7 +15,7 @@ from stages.params import Params
 from stages.repository import DATA, ROOT, commit, write_atomic
 from stages.search import Search, words
 from stages.space import Point, same
-from stages.studies import Study, identity, open_storage, table
+from stages.studies import Study, history, identity, open_storage, table
 from stages.study_mirror import StudyMirror, Subject
 from stages.workers import places
 
@@ -26,7 +26,7 @@ def tune(reports: Path) -> None:
     """Search, report, and write the best parameters back.
 
     Args:
-        reports: A folder for study.json and trials.csv.
+        reports: A folder for study.json, trials.csv and history.csv.
 
     Raises:
         Failure: There is no data or no commit yet, the storage cannot be had, or the search was stopped.
@@ -81,6 +81,7 @@ def _report(study: Study, folder: Path) -> dict[str, str]:
     files = {
         "study.json": json.dumps(study.summary(), indent=2) + "\n",
         "trials.csv": table(study.trials(), list(study.distributions)),
+        "history.csv": history(study.trials()),
     }
     for name, content in files.items():
         write_atomic(folder / name, content)

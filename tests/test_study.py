@@ -335,7 +335,11 @@ def test_the_study_is_a_run_with_a_run_for_each_trial(quick: Project) -> None:
     best = max(float(row["mAP50"]) for row in trials(quick))
     assert parent.data.metrics["best_mAP50"] == best
     client = MlflowClient(f"sqlite:///{quick.root}/mlflow.db")
-    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"study.json", "trials.csv"}
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
+        "history.csv",
+        "study.json",
+        "trials.csv",
+    }
     for name, run in own.items():
         assert run.data.params["lr0"] == rows[name]["lr0"]
         assert run.data.tags["optuna.state"].lower() == rows[name]["state"]

@@ -1,0 +1,228 @@
+"""The study in its storage: what it is named after, what it knows from the start, what becomes of lost trials."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from stages import params, studies
+from stages.failures import Failure
+from stages.measured import Measured
+from stages.params import Params
+from stages.sampling import Sampler
+from stages.studies import Study, address, history, identity, name_of, open_storage, table
+
+from .conftest import SOURCE
+
+GIVEN = params.read(SOURCE / "params.yaml")
+DEAD = f"{socket.gethostname()}/{2**22 + 1}/0"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "HOME", tmp_path)
+    monkeypatch.setenv("OPTUNA_STORAGE", f"sqlite:///{tmp_path}/optuna.db")
+
+
+def given(**changes: Any) -> Params:
+    """params.yaml with other values; `tune__trials` is one of a group."""
+    content = copy.deepcopy(GIVEN)
+    for key, value in changes.items():
+        group, _, name = key.rpartition("__")
+        (content[group] if group else content)[name] = value
+    return params.validate(content)
+
+
+def study_with(content: Params) -> Study:
+    return Study(content, identity(content, "data", {"stages/train.py": "1"}), open_storage(None))
+
+
+def measured(name: str = "a-run", source: str = "grid", value: float = 0.5, **changes: Any) -> Measured:
+    metrics = {"mAP50": value, "recall": 0.4, "train_seconds": 9.0, "step": 4.0}
+    return Measured(name, source, {**given().training(), **changes}, metrics)
+
+
+def states(study: Study) -> list[TrialState]:
+    return [trial.state for trial in study.trials()]
+
+
+def test_the_storage_is_what_the_environment_says_then_params_then_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTUNA_STORAGE", "postgresql://host/a")
+    assert address("postgresql://host/b") == "postgresql://host/a"
+    monkeypatch.delenv("OPTUNA_STORAGE")
+    assert address("postgresql://host/b") == "postgresql://host/b"
+    assert address(None).endswith("/.study/optuna.db")
+
+
+@pytest.mark.parametrize("uri", ["nonsense", "nosuch://host/db", "sqlite:////proc/no/such/place.db"])
+def test_a_storage_that_cannot_be_had_is_one_line(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTUNA_STORAGE", uri)
+    with pytest.raises(Failure, match="cannot be used"):
+        open_storage(None)
+
+
+def test_another_space_data_code_or_fixed_key_is_another_study() -> None:
+    base = identity(given(), "data", {"a": "1"})
+    space = {**GIVEN["tune"]["space"], "epochs": {"low": 2, "high": 6}}
+    others = [
+        identity(given(tune__space=space), "data", {"a": "1"}),
+        identity(given(), "other", {"a": "1"}),
+        identity(given(), "data", {"a": "2"}),
+        identity(given(seed=1), "data", {"a": "1"}),
+    ]
+    assert len({name_of(one) for one in (base, *others)}) == 5
+    same = identity(given(tune__trials=99, tune__seed=7, epochs=5, lr0=0.004), "data", {"a": "1"})
+    assert name_of(same) == name_of(base), "what is searched, and how long, is no part of it"
+
+
+def test_what_was_measured_is_taken_in_once_and_only_where_it_belongs() -> None:
+    study = study_with(given())
+    found = [
+        measured("baseline-1", "baseline"),
+        measured("again"),  # the same point
+        measured("grid-1", epochs=5, imgsz=128, value=0.6),
+        measured("bigger", batch=8, nbs=8),  # nbs follows batch
+        measured("other-nbs", batch=8, nbs=64),
+        measured("outside", epochs=50),
+        measured("other-seed", seed=3),
+    ]
+    assert study.take_in(found) == {"baseline": 1, "grid": 2}
+    assert study.take_in(found) == {}
+    assert [trial.user_attrs["name"] for trial in study.trials()] == ["baseline-1", "grid-1", "bigger"]
+    best = study.best()
+    assert best is not None
+    assert best.user_attrs["name"] == "grid-1"
+    assert study.value({"epochs": 5, "imgsz": 128, "lr0": 0.002, "batch": 4, "scale": 0.2}) == 0.6
+
+
+def test_a_point_is_asked_for_once() -> None:
+    study = study_with(given())
+    point = study.point(given().training())
+    assert point is not None
+    assert study.enqueue(point)
+    assert not study.enqueue(point)
+    trial = study.ask()
+    assert trial is not None
+    assert trial.params == point
+    assert trial.user_attrs["source"] == "enqueued"
+
+
+def test_no_more_trials_are_begun_than_are_wanted() -> None:
+    study = study_with(given(tune__trials=2))
+    first, second = study.ask(), study.ask()
+    assert first is not None
+    assert second is not None
+    assert study.ask() is None
+    study.fail(first, "not a number", "its loss was none")
+    third = study.ask()
+    assert third is not None, "a failed trial is replaced"
+    study.complete(second, {"mAP50": 0.5}, 1.0)
+    study.complete(third, {"mAP50": 0.5}, 1.0)
+    assert study.ask() is None
+
+
+def begun(study: Study, owner: str) -> FrozenTrial:
+    trial = study.ask()
+    assert trial is not None
+    trial.set_user_attr("owner", owner)
+    return study.trials()[trial.number]
+
+
+def test_a_trial_of_a_dead_process_is_failed_and_tried_once_more() -> None:
+    study = study_with(given())
+    lost = begun(study, DEAD)
+    study.recover({})
+    assert states(study) == [TrialState.FAIL, TrialState.WAITING]
+    again = begun(study, DEAD)
+    assert again.params == lost.params
+    assert again.user_attrs["retry_of"] == lost.number
+    study.recover({})
+    assert states(study) == [TrialState.FAIL, TrialState.FAIL], "it is tried once more, not for ever"
+
+
+def test_a_trial_that_was_saved_before_the_kill_is_complete() -> None:
+    study = study_with(given())
+    lost = begun(study, DEAD)
+    study.recover({lost.user_attrs["name"]: {"mAP50": 0.7, "train_seconds": 3.0, "step": 4.0}})
+    (trial,) = study.trials()
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.7)
+    assert trial.user_attrs["metrics"] == {"mAP50": 0.7}
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.0f}",
+        "another-machine/1/0",
+    ],
+)
+def test_a_trial_of_a_living_process_or_another_machine_is_left_alone(owner: str) -> None:
+    study = study_with(given())
+    begun(study, owner)
+    study.recover({})
+    assert states(study) == [TrialState.RUNNING]
+
+
+def test_two_that_ask_at_once_do_not_train_one_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two machines share no lock: the later of two equal trials gives way."""
+    one, other = study_with(given()), study_with(given())
+    first = one.ask()
+    assert first is not None
+    sample: Callable[..., dict[str, Any]] = Sampler.sample_relative
+    asked = []
+
+    def same_point_first(*arguments: Any) -> dict[str, Any]:
+        asked.append(1)
+        return dict(first.params) if len(asked) == 1 else sample(*arguments)
+
+    monkeypatch.setattr(Sampler, "sample_relative", same_point_first)
+    second = other.ask()
+    assert second is not None
+    assert second.params != first.params
+    repeated = other.trials()[1]
+    assert repeated.state == TrialState.FAIL
+    assert repeated.user_attrs["reason"] == "the point of trial 0, which was there first"
+
+
+def test_the_tables_tell_every_trial_and_the_history_the_finished_ones() -> None:
+    study = study_with(given())
+    study.take_in([measured("baseline-1", "baseline", 0.5)])
+    for metrics in ({"mAP50": 0.4}, {"mAP50": 0.6}):
+        trial = study.ask()
+        assert trial is not None
+        study.complete(trial, metrics, 12.34)
+    pruned, failed = study.ask(), study.ask()
+    assert pruned is not None
+    assert failed is not None
+    study.report(pruned, 1, 0.1)
+    study.prune(pruned, 3.0)
+    study.fail(failed, "out of memory", "too\nmuch")
+    rows = list(csv.DictReader(io.StringIO(table(study.trials(), list(study.distributions)))))
+    assert [row["state"] for row in rows] == ["complete", "complete", "complete", "pruned", "fail"]
+    assert [row["source"] for row in rows] == ["baseline", *["sampler"] * 4]
+    assert [row["mAP50"] for row in rows] == ["0.5", "0.4", "0.6", "0.1", ""]
+    assert [row["best"] for row in rows] == ["0.5", "0.5", "0.6", "0.6", "0.6"]
+    assert rows[1]["name"] == f"{study.name}-001"
+    assert rows[3]["epochs_trained"] == "1"
+    assert rows[4]["reason"] == "too much"
+    assert history(study.trials()).splitlines() == [
+        "number,mAP50,best",
+        "0,0.5,0.5",
+        "1,0.4,0.5",
+        "2,0.6,0.6",
+        "3,0.1,0.6",
+    ]
+    summary = study.summary()
+    assert summary["trials"] == {"complete": 3, "pruned": 1, "fail": 1}
+    assert summary["start"]["mAP50"] == 0.5
+    assert summary["best"]["mAP50"] == 0.6
