@@ -11,11 +11,12 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from stages import failures, pending, records
 from stages.databases import hidden
-from stages.experiments import is_study
+from stages.experiments import is_study, study_of
 from stages.failures import Failure
 from stages.params import PARAMS, read
 from stages.repository import ROOT, commit, experiment_name, git, main_root, run_name
@@ -96,7 +97,11 @@ def _studies(target: Store, names: Collection[str] | None) -> Iterator[str]:
 
 
 def _experiments(target: Store, kept: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    mirrored = cache(target.mirrored)
     for name, (revision, baseline) in kept.items():
+        trial = study_of(name)
+        if trial and name in mirrored(trial[0]):
+            continue
         try:
             if _mirror_experiment(target, name, revision, baseline):
                 yield f"{name}: mirrored"

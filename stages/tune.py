@@ -20,12 +20,15 @@ from stages.space import same
 NEXT = "`dvc exp run tune` runs a study"
 
 
-def verdict(study: dict[str, Any], now: dict[str, Any], test: dict[str, float], before: dict[str, float] | None) -> str:
+def verdict(
+    study: dict[str, Any], now: dict[str, Any], data: str, test: dict[str, float], before: dict[str, float] | None
+) -> str:
     """The verdict in Markdown.
 
     Args:
         study: The content of study.json; empty where there was no study.
         now: params.yaml as it is.
+        data: The digest of the data.
         test: Metrics of the model on the test split, 0 to 1.
         before: The same of the commit that the run started from, if it has them.
     """
@@ -43,8 +46,10 @@ def verdict(study: dict[str, Any], now: dict[str, Any], test: dict[str, float], 
         found += f"; what it started from has {start['mAP50']:.3f} ({best['mAP50'] - start['mAP50']:+.3f})"
     lines += [f"{found}.", "", "| key | at the start | best |", "|---|---|---|"]
     lines += [f"| {key} | {start['params'].get(key)} | {value} |" for key, value in best["params"].items()]
-    searched = {key: now.get(key) for key in best["params"]}
-    if same(searched) != same(best["params"]):
+    searched, fixed = ({key: now.get(key) for key in study_keys} for study_keys in (best["params"], study["fixed"]))
+    if data != study["data"] or same(fixed) != same(study["fixed"]):
+        measured += ". The study was of other data or other fixed parameters"
+    elif same(searched) != same(best["params"]):
         measured += ". These are not the parameters that the study found best"
     return "\n".join([*lines, "", f"{measured}.", ""])
 
@@ -53,7 +58,8 @@ def main() -> None:
     study = json.loads((REPORTS / "study" / "study.json").read_text(encoding="utf-8"))
     test = json.loads((REPORTS / "evaluate" / "metrics.json").read_text(encoding="utf-8"))
     before = git("show", f"{commit()}:./reports/evaluate/metrics.json") if commit() else ""
-    text = verdict(study, read(PARAMS), test, json.loads(before) if before else None)
+    data = json.loads((REPORTS / "data" / "summary.json").read_text(encoding="utf-8"))["digest"]
+    text = verdict(study, read(PARAMS), data, test, json.loads(before) if before else None)
     write_atomic(REPORTS / "decision.md", text)
     print("\n".join(line for line in text.splitlines()[2:] if line and not line.startswith("|")))
     if any(is_study(name) for name in pending.everything()):
