@@ -19,7 +19,7 @@ def anchored(uri: str) -> str:
 
 def hidden(uri: str) -> str:
     """An address without what may be secret in it: user, password and query."""
-    return re.sub(r"(?<=://)[^/]*@", "***@", uri).partition("?")[0]
+    return re.sub(r"(?<=://).*@", "***@", uri).partition("?")[0]
 
 
 def make_whole(uri: str, make: Callable[[str], None]) -> None:

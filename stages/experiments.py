@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -134,17 +135,26 @@ def _needed(pipeline: Path = ROOT / "dvc.yaml") -> list[str]:
     return [path for path in stage["deps"] if (ROOT / path).is_file()]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What the trials of a study start from: a commit, and params.yaml and dvc.lock as they were when it began."""
+
+    commit: str
+    params: str
+    lock: str
+
+
 class Workshop:
     """A private folder with this project's files as the run under way sees them, in which trials are made."""
 
-    def __init__(self, folder: Path, base: str) -> None:
+    def __init__(self, folder: Path, origin: Origin) -> None:
         """Lay out the files.
 
         Args:
             folder: Where; what is there is removed.
-            base: The commit that the experiments shall start from.
+            origin: What the experiments start from.
         """
-        self._base = base
+        self._origin, self._base = origin, origin.commit
         self._prefix = git("rev-parse", "--show-prefix").rstrip("/")
         self._top = folder.resolve()
         self.root = self._top / self._prefix
@@ -152,7 +162,7 @@ class Workshop:
         folder.mkdir(parents=True)
         self._index = folder.with_name(f"{folder.name}.index")
         self._index.unlink(missing_ok=True)
-        self._git("read-tree", base)
+        self._git("read-tree", self._base)
         self._git("checkout-index", "--all")
         self._copy_changes()
         self._lend_data()
@@ -177,7 +187,7 @@ class Workshop:
     def _lend_data(self) -> None:
         """DVC wants to see the data that a run was made from."""
         data = self.root / "data" / "prepared"
-        data.parent.mkdir()
+        data.parent.mkdir(exist_ok=True)
         try:
             data.symlink_to(DATA.resolve(), target_is_directory=True)
         except OSError:  # Windows allows links to some users only
@@ -190,7 +200,7 @@ class Workshop:
 
         local = main_root() / ".dvc" / "config.local"
         if local.is_file():
-            shutil.copyfile(local, self.root / ".dvc" / "config.local")
+            shutil.copy2(local, self.root / ".dvc" / "config.local")  # with its mode: it may hold credentials
         with Repo(main_root()) as repo:
             cache = Path(repo.cache.local.path).resolve()  # files are in cache/files/md5
         with Config(str(self.root / ".dvc"), validate=False).edit("local") as config:
@@ -206,10 +216,8 @@ class Workshop:
             else:
                 path.unlink(missing_ok=True)
         (self.root / "models").mkdir()
-        params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-        write_atomic(self.root / "params.yaml", with_values(params, values))
-        lock = (ROOT / "dvc.lock").read_text(encoding="utf-8")
-        write_atomic(self.root / "dvc.lock", edited_lock(lock, values, keep=("check", "prepare")))
+        write_atomic(self.root / "params.yaml", with_values(self._origin.params, values))
+        write_atomic(self.root / "dvc.lock", edited_lock(self._origin.lock, values, keep=("check", "prepare")))
 
     def save(self, name: str) -> None:
         """Put the model and the run of this folder into DVC's cache, and make it the experiment of that name."""
@@ -231,7 +239,8 @@ class Workshop:
             cwd=self._top,
             env={**kept, **_IDENTITY, "GIT_INDEX_FILE": str(self._index)},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
             check=False,
         )
         if done.returncode:

@@ -53,6 +53,15 @@ def measured(made: Mapping[str, str], base: str) -> Iterator[Measured]:
             yield from _measured(name, source, lock, metrics, made)
 
 
+def saved(name: str) -> Measured | None:
+    """The training that an experiment holds, whatever it was made from; None where there is no such experiment."""
+    found = records.experiments().get(name)
+    if found is None:
+        return None
+    ((lock, metrics),) = _contents([found[0]])
+    return next(_measured(name, _source(name), lock, metrics, {}), None) if lock and metrics else None
+
+
 def _source(name: str) -> str:
     return "trial" if study_of(name) else "grid"
 

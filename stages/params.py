@@ -234,7 +234,7 @@ def validate(content: dict[str, Any], name: str = "params.yaml") -> Params:
             raise BadParams(f"{place}: not a training key of {name}; add it there with the value that it has now")
         if key in _NOT_SEARCHED:
             raise BadParams(f"{place}: cannot be searched: {_NOT_SEARCHED[key]}")
-        for value in dimension.probes(params.whole(key)):
+        for value in dimension.probes(params.whole(key) and dimension.is_whole()):
             _check_keys({**content, key: value}, place)
     return params
 

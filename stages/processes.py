@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from multiprocessing import parent_process
+
+import psutil
 
 
 def end_with_parent() -> None:
@@ -16,4 +19,13 @@ def _wait_for_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()
+        end_children(psutil.Process())
         os._exit(1)
+
+
+def end_children(process: psutil.Process) -> None:
+    """Kill what a process has started: a training on several GPUs has processes of its own."""
+    with suppress(psutil.NoSuchProcess):
+        for child in process.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()

@@ -46,7 +46,9 @@ def run_name() -> str:
 
 def git(*arguments: str, root: Path = ROOT) -> str:
     """What git prints, stripped; empty where it fails (no commit yet, no such reference)."""
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False
+    )
     return done.stdout.strip() if done.returncode == 0 else ""
 
 

@@ -46,6 +46,8 @@ def values(distribution: BaseDistribution) -> Sequence[Any] | None:
     """All values of a distribution; None where they are not to be counted."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices
+    if isinstance(distribution, FloatDistribution) and distribution.single():
+        return [distribution.low]
     if isinstance(distribution, IntDistribution):
         return range(distribution.low, distribution.high + 1, distribution.step)
     if isinstance(distribution, FloatDistribution) and distribution.step is not None:
@@ -78,11 +80,12 @@ class Sampler(BaseSampler):
             return {}
         seed = int(np.random.SeedSequence([self._seed, trial.number]).generate_state(1)[0])
         plain = RandomSampler(seed=seed)
-        samplers: list[BaseSampler] = [plain] * 100
+        samplers: list[BaseSampler] = [plain] * 1000
         if self._kind == "tpe":
             samplers[:0] = [TPESampler(seed=seed, n_startup_trials=STARTUP, multivariate=True)] * 5
+        searched = {name: values for name, values in search_space.items() if not values.single()}
         for sampler in samplers:
-            drawn = sampler.sample_relative(study, trial, search_space)
+            drawn = sampler.sample_relative(study, trial, searched)
             point = {
                 name: self._within(distribution, drawn[name])
                 if name in drawn

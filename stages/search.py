@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import statistics
 import threading
 import time
@@ -18,11 +19,12 @@ from typing import Any
 import psutil
 from optuna.trial import FrozenTrial, Trial
 
+from stages.experiments import Origin
 from stages.failures import Failure
 from stages.repository import main_root
 from stages.request import dvc_above
 from stages.sampling import Exhausted
-from stages.studies import FINISHED, HEARTBEAT, HOME, OBJECTIVE, Broken, Study
+from stages.studies import FINISHED, HEARTBEAT, HOME, OBJECTIVE, Broken, GivenUp, Study
 from stages.study_mirror import StudyMirror
 from stages.workers import Done, EpochEnded, Failed, Place, Stopped, Task, Told, Worker
 
@@ -35,24 +37,25 @@ class Search:
     """Trains trials of a study until it has as many as it shall have."""
 
     def __init__(
-        self, study: Study, target: int, timeout: float | None, places: Sequence[Place], base: str, mirror: StudyMirror
+        self, study: Study, timeout: float | None, places: Sequence[Place], origin: Origin, mirror: StudyMirror
     ) -> None:
         """Prepare; nothing runs yet.
 
         Args:
             study: Where points come from.
-            target: Finished trials that it shall have.
             timeout: Seconds after which no trial is begun.
             places: Where to train, a worker each.
-            base: The commit that the experiments start from.
+            origin: What the experiments start from.
             mirror: Where else trials are told of.
         """
-        self._study, self._target, self._base, self._mirror = study, target, base, mirror
+        self._study, self._origin, self._mirror = study, origin, mirror
         self._deadline = time.monotonic() + timeout if timeout is not None else None
         self._free: list[Place | Worker] = list(places)  # workers that are there come first
-        self._folders = [WORK / f"{os.getpid()}-{number}" for number, _ in enumerate(places)]
+        host = socket.gethostname()
+        self._folders = [WORK / f"{host}-{os.getpid()}-{number}" for number, _ in enumerate(places)]
         self._at_work: dict[Worker, Trial] = {}
         self._row = ("", 0)
+        self._exhausted = False
         self._above = dvc_above() if "DVC_STAGE" in os.environ else None
         self._ended = threading.Event()
 
@@ -60,27 +63,27 @@ class Search:
         """Search until the target is reached, the time is over, or the space is exhausted.
 
         Raises:
-            Failure: Three trials in a row failed in the same way, or the DVC that started this is gone.
+            Failure: Three trials in a row failed in the same way, the storage is gone, or the DVC that started this.
         """
-        _sweep(WORK)
-        before = signal.signal(signal.SIGTERM, _interrupt)
-        heart = threading.Thread(target=self._beat, daemon=True)
-        heart.start()
+        _sweep()
+        terminated = signal.signal(signal.SIGTERM, _interrupt)
+        threading.Thread(target=self._beat, daemon=True).start()
         try:
             self._search()
         finally:
+            interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave processes behind
             self._ended.set()
             for worker in [*self._at_work, *self._free]:
                 if isinstance(worker, Worker):
                     worker.end()
             for trial in self._at_work.values():
-                with suppress(*Broken):  # then the next study finds that this process is gone
-                    self._study.fail(trial, "lost", "the study was stopped")
-                    self._study.retry(trial)
+                with suppress(GivenUp, Failure):  # then the next study finds that this process is gone
+                    self._study.settle(trial, "lost", "the study was stopped")
                     self._mirror.finished(self._frozen(trial))
             for folder in self._folders:
                 shutil.rmtree(folder, ignore_errors=True)
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, terminated)
+            signal.signal(signal.SIGINT, interrupted)
 
     def _search(self) -> None:
         waiting = False
@@ -88,7 +91,7 @@ class Search:
             self._check_above()
             more = self._hand_out()
             if not self._at_work:
-                if not more or len(self._study.finished()) >= self._target:
+                if not more or len(self._study.finished()) >= self._study.target:
                     return
                 if not waiting:
                     print("the trials that are left are being trained elsewhere; waiting for them", flush=True)
@@ -102,18 +105,19 @@ class Search:
     def _hand_out(self) -> bool:
         """Give each free worker a trial; returns whether there may be more to do."""
         while self._free:
-            if self._deadline is not None and time.monotonic() > self._deadline:
+            if self._exhausted or (self._deadline is not None and time.monotonic() > self._deadline):
                 return False
             try:
                 trial = self._study.ask()
             except Exhausted:
                 print("every point of tune.space has been tried", flush=True)
+                self._exhausted = True
                 return False
             if trial is None:
                 return True
             free = self._free.pop(0)
             if isinstance(free, Place):
-                free = Worker(free, self._folders[len(self._at_work)], self._base)
+                free = Worker(free, self._folders[len(self._at_work)], self._origin)
             self._at_work[free] = trial
             name = trial.user_attrs["name"]
             self._mirror.begin(self._frozen(trial))
@@ -121,26 +125,38 @@ class Search:
         return True
 
     def _hear(self, worker: Worker, told: Told) -> None:
+        """Note what a worker tells of its trial, and take the worker back when the trial is over."""
         trial = self._at_work[worker]
-        name = trial.user_attrs["name"]
         if isinstance(told, EpochEnded):
-            self._mirror.epoch(name, told.number, told.metrics)
-            worker.answer(self._study.report(trial, told.number, told.metrics[OBJECTIVE]))
+            self._mirror.epoch(trial.user_attrs["name"], told.number, told.metrics)
+            stop = True
+            with suppress(GivenUp):
+                stop = self._study.report(trial, told.number, told.metrics[OBJECTIVE])
+            worker.answer(stop)
             return
+        if isinstance(told, Failed) and told.kind in ("crashed", "refused"):  # the process is gone, or may be damaged
+            worker.restart()
         del self._at_work[worker]
         self._free.insert(0, worker)
+        try:
+            self._note(trial, told)
+        except GivenUp:
+            print(f"trial {trial.number}: another machine took it for dead; its point is tried again", flush=True)
+            return
+        frozen = self._frozen(trial)
+        self._mirror.finished(frozen)
+        print(self._line(frozen), flush=True)
+        self._count(told, LOGS / f"{trial.user_attrs['name']}.log")
+
+    def _note(self, trial: Trial, told: Done | Stopped | Failed) -> None:
         if isinstance(told, Done):
             self._study.complete(trial, told.metrics, told.train_seconds)
         elif isinstance(told, Stopped):
             self._study.prune(trial, told.seconds)
+        elif told.kind == "crashed":
+            self._study.settle(trial, told.kind, told.reason)
         else:
             self._study.fail(trial, told.kind, told.reason, told.seconds)
-            if told.kind == "crashed":
-                self._study.retry(trial)
-        frozen = self._frozen(trial)
-        self._mirror.finished(frozen)
-        print(self._line(frozen), flush=True)
-        self._count(told, LOGS / f"{name}.log")
 
     def _count(self, told: Told, log: Path) -> None:
         if not isinstance(told, Failed):
@@ -165,7 +181,7 @@ class Search:
         best, finished = self._study.best(), self._study.finished()
         if best is not None:
             parts.append(f"; best {best.value:.3f} (trial {best.number})")
-        left = max(0, self._target - len(finished))
+        left = max(0, self._study.target - len(finished))
         times = [trial.user_attrs["seconds"] for trial in finished if trial.user_attrs.get("seconds")]
         if left and times:
             rounds = -(-left // len(self._folders))
@@ -187,7 +203,7 @@ class Search:
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT):
             with suppress(*Broken):  # the next one may come through
-                self._study.beat(list(self._at_work.values()))
+                self._study.beat()
 
 
 def words(point: dict[str, Any]) -> str:
@@ -205,19 +221,16 @@ def duration(seconds: float) -> str:
 
 
 def _seen(log: Path) -> str:
-    """Where to read on; a worker that ended before its trial began has written of itself alone."""
-    return f"see {(log if log.exists() else WORK.parent / 'logs').relative_to(main_root()).as_posix()}"
+    """Where to read on."""
+    return f"see {log.relative_to(main_root()).as_posix()}"
 
 
-def _sweep(folder: Path) -> None:
-    """Remove the folders of workers whose study was killed."""
-    for old in folder.glob("*-*"):
-        pid = old.name.partition("-")[0]
-        if pid.isdigit() and (int(pid) == os.getpid() or not psutil.pid_exists(int(pid))):
-            if old.is_dir():
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                old.unlink(missing_ok=True)
+def _sweep() -> None:
+    """Remove the folders of workers whose study was killed on this machine."""
+    for old in WORK.glob(f"{socket.gethostname()}-*-*"):
+        pid = int(old.name.split("-")[-2])
+        if pid == os.getpid() or not psutil.pid_exists(pid):
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

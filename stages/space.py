@@ -49,6 +49,10 @@ class Dimension(BaseModel):
             raise ValueError(f"step {self.step} does not fit between low {self.low} and high {self.high}")
         return self
 
+    def is_whole(self) -> bool:
+        """Whether its range is given in whole numbers."""
+        return all(isinstance(bound, int | None) for bound in (self.low, self.high, self.step))
+
     def probes(self, whole: bool) -> list[Any]:
         """Values that must be allowed if all are: the ends and the second, or every choice."""
         if self.choices is not None:

@@ -13,11 +13,15 @@ import json
 import math
 import os
 import socket
+import time
+import uuid
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import optuna
 import psutil
@@ -27,12 +31,13 @@ from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
+from stages import records
 from stages.databases import anchored, hidden, make_whole
 from stages.experiments import trial_name
 from stages.failures import Failure
-from stages.measured import Measured
+from stages.measured import Measured, saved
 from stages.params import Params, resolved
-from stages.repository import commit, main_root
+from stages.repository import commit, main_root, write_atomic
 from stages.sampling import Exhausted, Sampler, Taken, distribution, pruner, untried
 from stages.space import Point, same
 
@@ -54,9 +59,39 @@ GRACE = 150  # seconds without one after which another machine may take it for d
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 LOST = "its process or machine was stopped"
+ITS_OWN = ("out of memory", "not a number", "refused")  # failures that come again at the same point
+
+PATIENCE = 60  # seconds for which a database may be away in the middle of a study
 
 Broken = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 """What Optuna raises where its database cannot be had."""
+
+GivenUp = optuna.exceptions.UpdateFinishedTrialError
+"""What it raises where another machine took a trial for dead and has failed it."""
+
+_Returned = TypeVar("_Returned")
+_Given = ParamSpec("_Given")
+
+
+def _patient(work: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
+    """Try again for a while where the database is away: a restart of it must not cost the trainings under way.
+
+    Raises:
+        Failure: It stays away.
+    """
+
+    @wraps(work)
+    def tried(*args: _Given.args, **kwargs: _Given.kwargs) -> _Returned:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return work(*args, **kwargs)
+            except Broken as error:
+                if time.monotonic() > until:
+                    raise Failure(f"the study's storage cannot be used any more ({type(error).__name__})") from error
+                time.sleep(2)
+
+    return tried
 
 
 # The storage ----------------------------------------------------------------------------------------------------------
@@ -116,15 +151,20 @@ class Study:
         name: From its identity.
         identity: What its trials have in common.
         is_new: Whether it was not there before.
+        target: Finished trials that it shall have.
     """
 
+    @_patient
     def __init__(self, params: Params, identity: Mapping[str, Any], storage: RDBStorage) -> None:
         self._params, self.identity, self._storage = params, identity, storage
         self.name = name_of(identity)
         self.distributions = {
-            key: distribution(dimension, params.whole(key)) for key, dimension in params.tune.space.items()
+            key: distribution(dimension, params.whole(key) and dimension.is_whole())
+            for key, dimension in params.tune.space.items()
         }
+        self.target = params.tune.trials
         self._taken: Taken = set()
+        self._mine: dict[int, Trial] = {}
         self.is_new = self.name not in optuna.get_all_study_names(storage)
         self._study = optuna.create_study(
             storage=storage,
@@ -151,6 +191,7 @@ class Study:
         now = json.loads(json.dumps(dict(self.identity)))
         return [key for key in now if now[key] != last.get(key)]
 
+    @_patient
     def trials(self) -> list[FrozenTrial]:
         """All trials by number, not to be changed."""
         return self._study.get_trials(deepcopy=False)
@@ -164,9 +205,14 @@ class Study:
         return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
     def value(self, point: Mapping[str, Any]) -> float | None:
-        """The objective at a point, where a trial there is complete."""
-        complete = (trial for trial in self.trials() if trial.state == TrialState.COMPLETE)
-        return next((trial.value for trial in complete if same(trial.params) == same(point)), None)
+        """The objective at a point where a trial has been: its last, if it was stopped; 0 if it failed by itself."""
+        there = [trial for trial in self.trials() if same(trial.params) == same(point)]
+        for state in FINISHED:
+            for trial in there:
+                if trial.state == state:
+                    return trial.value
+        failed = (trial.user_attrs.get("kind") for trial in there if trial.state == TrialState.FAIL)
+        return 0.0 if any(kind in ITS_OWN for kind in failed) else None
 
     def summary(self) -> dict[str, Any]:
         """The study in a few facts, for study.json."""
@@ -210,6 +256,7 @@ class Study:
 
     # Before the search
 
+    @_patient
     def take_in(self, found: Iterable[Measured]) -> Counter[str]:
         """Make trials of what was measured elsewhere; what is among the trials already is left out.
 
@@ -218,17 +265,19 @@ class Study:
         """
         new: Counter[str] = Counter()
         with self._alone():
-            known = {same(trial.params) for trial in self.trials() if trial.state == TrialState.COMPLETE}
+            trials = self.trials()
+            known = {same(trial.params) for trial in trials if trial.state == TrialState.COMPLETE}
+            under_way = {trial.user_attrs.get("name") for trial in trials if trial.state == TrialState.RUNNING}
             for one in found:
                 point = self.point(one.arguments)
-                if point is None or same(point) in known:
+                if point is None or same(point) in known or one.name in under_way:
                     continue
                 known.add(same(point))
                 new[one.source] += 1
                 attributes = {
                     "source": one.source,
                     "name": one.name,
-                    "metrics": {key: one.metrics[key] for key in one.metrics if key not in ("train_seconds", "step")},
+                    "metrics": scores(one),
                     "seconds": one.metrics.get("train_seconds"),
                     "epochs": one.arguments["epochs"],
                 }
@@ -242,6 +291,7 @@ class Study:
                 )
         return new
 
+    @_patient
     def enqueue(self, point: Point) -> bool:
         """Ask for a point before all others, unless somebody has tried it or is about to.
 
@@ -255,45 +305,53 @@ class Study:
             self._study.enqueue_trial(point, user_attrs={"source": "enqueued"})
         return True
 
-    def recover(self, saved: Mapping[str, Mapping[str, float]]) -> None:
-        """Deal with trials whose process is gone: what was saved is complete, all else is failed and tried once more.
-
-        Args:
-            saved: Metrics of the trials that are experiments of DVC, by name.
-        """
+    @_patient
+    def recover(self) -> None:
+        """Settle trials whose process is gone: what was saved is complete, the rest is failed and tried once more."""
         with self._alone():
-            for trial in self.trials():
-                if trial.state == TrialState.RUNNING and _is_dead(trial.user_attrs.get("owner", "")):
-                    metrics = saved.get(trial.user_attrs.get("name", ""))
-                    if metrics is not None:
-                        scores = {key: metrics[key] for key in metrics if key not in ("train_seconds", "step")}
-                        self.complete(trial, scores, metrics.get("train_seconds", 0.0))
-                    else:
-                        self.fail(trial, "lost", LOST)
-                        retry(self._study, trial)
+            self._recover()
+
+    def _recover(self) -> None:
+        self.beat()  # before anybody takes ours for dead: this machine may have slept
+        for trial in self.trials():
+            if trial.state == TrialState.RUNNING and trial.number not in self._mine and _is_gone(trial):
+                with suppress(GivenUp):  # another process was faster
+                    self.settle(trial, "lost", LOST)
         fail_stale_trials(self._study)
+
+    def settle(self, trial: Trial | FrozenTrial, kind: str, reason: str) -> None:
+        """End a trial that cannot go on: complete, if it was saved before; else failed, and tried once more."""
+        one = saved(trial.user_attrs.get("name", ""))
+        if one is not None and same(self.point(one.arguments) or {}) == same(trial.params):
+            self.complete(trial, scores(one), one.metrics.get("train_seconds", 0.0))
+        else:
+            self.fail(trial, kind, reason)
+            retry(self._study, self.trials()[trial.number])
 
     # The search
 
+    @_patient
     def ask(self) -> Trial | None:
         """The next trial to train, with its name, or None where no more are needed now.
 
         Raises:
             Exhausted: Every point of the space has been tried.
         """
-        fail_stale_trials(self._study)
         while True:
             with self._alone():
+                self._recover()
                 trials = self.trials()
                 running = sum(trial.state == TrialState.RUNNING for trial in trials)
-                if len(self.finished()) + running >= self._params.tune.trials:
+                if len(self.finished()) + running >= self.target:
                     return None
                 self._note_taken(trials)
                 waiting = any(trial.state == TrialState.WAITING for trial in trials)
                 if not waiting and untried(self.distributions, self._taken) == []:
                     raise Exhausted
                 trial = self._study.ask(fixed_distributions=dict(self.distributions))
+                self._mine[trial.number] = trial
                 self._describe(trial)
+                self.beat()
             equal = self._tried_before(trial)
             if equal is None:
                 return trial
@@ -303,13 +361,14 @@ class Study:
         """Points that are not to be suggested: finished, running, or failed by themselves."""
         self._taken.clear()
         for trial in trials:
-            if trial.state != TrialState.FAIL or trial.user_attrs.get("kind") not in ("lost", "crashed", None):
+            given_up = trial.user_attrs.get("kind") in ITS_OWN or "retry_of" in trial.user_attrs
+            if trial.state != TrialState.FAIL or given_up:
                 self._taken.add(same(trial.system_attrs.get("fixed_params") or trial.params))
 
     def _describe(self, trial: Trial) -> None:
         arguments = self.arguments(trial.params)
         facts = {
-            "name": trial_name(self.name, trial.number),
+            "name": self._free_name(trial.number),
             "owner": _myself(),
             "commit": commit(),
             "epochs": arguments["epochs"],
@@ -319,45 +378,65 @@ class Study:
         for key, value in facts.items():
             trial.set_user_attr(key, value)
 
+    def _free_name(self, number: int) -> str:
+        """The name of a trial; another, where a study of this name in another storage has used it."""
+        used = records.experiments()
+        while trial_name(self.name, number) in used:
+            number += 1000
+        return trial_name(self.name, number)
+
     def _tried_before(self, trial: Trial) -> int | None:
         """The number of a trial at the same point that another machine began first, or that has finished."""
-        for other in self.trials():
+        for other in self._settled(trial.number):
             if other.number != trial.number and same(other.params) == same(trial.params):
                 first = other.state == TrialState.RUNNING and other.number < trial.number
                 if first or other.state in FINISHED:
                     return other.number
         return None
 
+    def _settled(self, number: int) -> list[FrozenTrial]:
+        """All trials, once those that were begun before have their point: it is written after the trial is."""
+        until = time.monotonic() + 5
+        while True:
+            trials = self.trials()
+            earlier = (trial for trial in trials[:number] if trial.state == TrialState.RUNNING)
+            if all("owner" in trial.user_attrs for trial in earlier) or time.monotonic() > until:
+                return trials
+            time.sleep(0.1)
+
     def arguments(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """The training arguments at a point."""
         return resolved({**self._params.written(), **point})
 
+    @_patient
     def report(self, trial: Trial, epoch: int, value: float) -> bool:
         """Note the objective after an epoch; returns whether the trial is to be stopped."""
         trial.report(value, epoch)
         return trial.should_prune()
 
-    def beat(self, trials: Iterable[Trial]) -> None:
-        """Give a sign of life of trials that run here."""
-        for trial in trials:
+    def beat(self) -> None:
+        """Give a sign of life of the trials that run here."""
+        for trial in list(self._mine.values()):
             self._storage.record_heartbeat(trial._trial_id)
 
+    @_patient
     def complete(self, trial: Trial | FrozenTrial, metrics: dict[str, float], seconds: float) -> None:
         self._note(trial, metrics={name: metrics[name] for name in sorted(metrics)}, seconds=round(seconds, 1))
-        self._study.tell(trial.number, metrics[OBJECTIVE])
+        self._tell(trial, TrialState.COMPLETE, metrics[OBJECTIVE])
 
+    @_patient
     def prune(self, trial: Trial, seconds: float) -> None:
         self._note(trial, seconds=round(seconds, 1))
-        self._study.tell(trial.number, state=TrialState.PRUNED)
+        self._tell(trial, TrialState.PRUNED)
 
+    @_patient
     def fail(self, trial: Trial | FrozenTrial, kind: str, reason: str, seconds: float = 0.0) -> None:
         self._note(trial, kind=kind, reason=" ".join(reason.split()), seconds=round(seconds, 1))
-        self._study.tell(trial.number, state=TrialState.FAIL)
+        self._tell(trial, TrialState.FAIL)
 
-    def retry(self, trial: Trial) -> None:
-        """Ask for the point of a lost trial once more."""
-        with self._alone():
-            retry(self._study, self.trials()[trial.number])
+    def _tell(self, trial: Trial | FrozenTrial, state: TrialState, value: float | None = None) -> None:
+        self._mine.pop(trial.number, None)
+        self._study.tell(trial.number, value, state)
 
     def _note(self, trial: Trial | FrozenTrial, **facts: Any) -> None:
         for key, value in facts.items():
@@ -380,23 +459,40 @@ def everything(storage: RDBStorage) -> Iterator[tuple[str, dict[str, Any], list[
 
 def retry(study: optuna.Study, trial: FrozenTrial) -> None:
     """Ask for the point of a lost trial once more, unless it was a second try itself."""
-    if trial.params and "retry_of" not in trial.user_attrs:
+    point = trial.params or trial.system_attrs.get("fixed_params")
+    if point and "retry_of" not in trial.user_attrs:
         source = trial.user_attrs.get("source", "sampler")
-        study.enqueue_trial(trial.params, user_attrs={"source": source, "retry_of": trial.number})
+        study.enqueue_trial(point, user_attrs={"source": source, "retry_of": trial.number})
+
+
+def scores(one: Measured) -> dict[str, float]:
+    """The metrics of a training that say how good it is."""
+    return {key: value for key, value in one.metrics.items() if key not in ("train_seconds", "step")}
+
+
+def _machine() -> str:
+    """A name of this machine and this repository: machines may share a name, or a folder."""
+    file = HOME / "machine"
+    if not file.is_file():
+        write_atomic(file, uuid.uuid4().hex[:8])
+    return f"{socket.gethostname()}-{file.read_text(encoding='utf-8')}"
 
 
 def _myself() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.0f}"
+    return f"{_machine()}/{os.getpid()}/{psutil.Process().create_time():.0f}"
 
 
-def _is_dead(owner: str) -> bool:
-    """Whether a trial's process is known to be gone: one of this machine that is not there any more."""
-    host, _, process = owner.partition("/")
-    if host != socket.gethostname():
+def _is_gone(trial: FrozenTrial) -> bool:
+    """Whether a running trial's process is known to be gone: one of this machine, or one that never named itself."""
+    machine, _, process = trial.user_attrs.get("owner", "").partition("/")
+    if not machine:
+        begun = trial.datetime_start
+        return begun is None or (datetime.now(begun.tzinfo) - begun).total_seconds() > GRACE
+    if machine != _machine():
         return False
-    pid, _, begun = process.partition("/")
+    pid, _, born = process.partition("/")
     try:
-        return abs(psutil.Process(int(pid)).create_time() - int(begun)) > 5  # another process with this number
+        return abs(psutil.Process(int(pid)).create_time() - int(born)) > 60  # another process with this number
     except psutil.NoSuchProcess:
         return True
 

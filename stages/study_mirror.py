@@ -23,6 +23,7 @@ from stages.databases import hidden
 from stages.failures import Failure
 from stages.pending import note, pending
 from stages.records import Record
+from stages.repository import experiment_name
 from stages.studies import FINISHED, OBJECTIVE
 from stages.tracking import Run, Store, store
 
@@ -58,8 +59,10 @@ def is_own(trial: FrozenTrial) -> bool:
     return trial.user_attrs.get("source", "sampler") in ("sampler", "enqueued") and "name" in trial.user_attrs
 
 
-def catch_up(target: Store, subject: Subject, trials: Sequence[FrozenTrial], files: Mapping[str, str]) -> int:
-    """Mirror what is lacking of a study; what is there is left as it is.
+def catch_up(
+    target: Store, subject: Subject, trials: Sequence[FrozenTrial], files: Mapping[str, str], status: str = "FINISHED"
+) -> int:
+    """Mirror what is lacking of a study; what is there is left as it is. Its run is closed with `status`.
 
     Returns:
         How many trials were lacking.
@@ -70,7 +73,7 @@ def catch_up(target: Store, subject: Subject, trials: Sequence[FrozenTrial], fil
     kept = records.experiments()
     for trial in lacking:
         target.write(record_of(subject, trial, kept))
-    write_parent(target, subject, trials, files)
+    _write_parent(target, subject, trials, files, status)
     pending(subject.name).unlink(missing_ok=True)
     return len(lacking)
 
@@ -104,8 +107,8 @@ def record_of(subject: Subject, trial: FrozenTrial, kept: Mapping[str, tuple[str
     )
 
 
-def write_parent(
-    target: Store, subject: Subject, trials: Sequence[FrozenTrial], files: Mapping[str, str], status: str = "FINISHED"
+def _write_parent(
+    target: Store, subject: Subject, trials: Sequence[FrozenTrial], files: Mapping[str, str], status: str
 ) -> None:
     """Bring the run of the study up to date: what it searched, the best after each finished trial, its tables."""
     run = target.parent(subject.name)
@@ -146,7 +149,7 @@ class StudyMirror:
         self._runs: dict[str, Run] = {}
         self._target: Store | None = None
         self._lost = False
-        note(subject.name)
+        note(subject.name, warned=False)
         self._events.put(lambda target: target.client.update_run(target.parent(subject.name), "RUNNING"))
         self._thread = threading.Thread(target=self._write, name="mirror", daemon=True)
         self._thread.start()
@@ -176,9 +179,9 @@ class StudyMirror:
 
         self._events.put(work)
 
-    def close(self, trials: Sequence[FrozenTrial], files: Mapping[str, str]) -> None:
+    def close(self, trials: Sequence[FrozenTrial], files: Mapping[str, str], status: str) -> None:
         """Write what is left, catch up on what was missed before, and end."""
-        self._events.put(lambda target: _told(catch_up(target, self._subject, trials, files)))
+        self._events.put(lambda target: _told(catch_up(target, self._subject, trials, files, status)))
         self._events.put(None)
         self._thread.join()
 
@@ -191,6 +194,8 @@ class StudyMirror:
                 event(self._target)
             except Exception as error:  # whatever a store, a driver or a proxy may raise: the study matters more
                 self._lost = True
+                for name in filter(None, (self._subject.name, experiment_name())):
+                    note(name, warned=True)  # the stages that follow need not say it again
                 print(
                     f"warning: MLflow at {hidden(store())} cannot be used ({type(error).__name__}); "
                     "the study goes on, and `make sync` mirrors it later",

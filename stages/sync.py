@@ -47,7 +47,8 @@ def mirror_pending_studies() -> None:
         for line in _studies(Store(), pending.everything()):
             print(line)
     except Exception as error:  # its text may hold an address with a password
-        print(f"warning: the study is not mirrored ({type(error).__name__}); see `make sync`", file=sys.stderr)
+        if not any(facts.get("warned") for facts in pending.everything().values()):
+            print(f"warning: the study is not mirrored ({type(error).__name__}); see `make sync`", file=sys.stderr)
 
 
 def catch_up(target: Store) -> Iterator[str]:
@@ -89,11 +90,16 @@ def _studies(target: Store, names: Collection[str] | None) -> Iterator[str]:
     given = read(PARAMS).get("tune", {}).get("storage")
     if names is None and studies.address(given).startswith("sqlite") and not studies.HOME.is_dir():
         return
-    for name, identity, trials in studies.everything(studies.open_storage(given)):
-        if names is None or name in names:
-            lacking = study_mirror.catch_up(target, study_mirror.Subject(name, identity), trials, {})
-            if lacking:
-                yield f"{name}: {lacking} trials mirrored"
+    try:
+        known = list(studies.everything(studies.open_storage(given)))
+    except (Failure, *studies.Broken) as error:
+        yield f"studies: not mirrored: {error if isinstance(error, Failure) else type(error).__name__}"
+        return
+    for name, identity, trials in known:
+        if names is not None and (name not in names or any(trial.state.name == "RUNNING" for trial in trials)):
+            continue  # a study at work sees to its mirror itself
+        if lacking := study_mirror.catch_up(target, study_mirror.Subject(name, identity), trials, {}):
+            yield f"{name}: {lacking} trials mirrored"
 
 
 def _experiments(target: Store, kept: Mapping[str, tuple[str, str]]) -> Iterator[str]:

@@ -105,9 +105,8 @@ class Store:
 
     def parent(self, study: str) -> str:
         """The id of the run of a study, which is begun where it is not there."""
-        found = self.find(study)
-        if found is None:
-            return self.client.create_run(self.experiment, run_name=study).info.run_id
+        with FileLock(HOME / "parent.lock"):  # two processes may work on one study
+            found = self.find(study) or self.client.create_run(self.experiment, run_name=study)
         return found.info.run_id
 
     def write(self, record: Record) -> bool:

@@ -37,7 +37,8 @@ def verdict(
     if before is not None:
         measured += f" (at the last commit {before['mAP50']:.3f}, {test['mAP50'] - before['mAP50']:+.3f})"
     if not study or study["best"] is None:
-        return "\n".join([*lines, f"{measured}.", "", f"No study was made of it: {NEXT}.", ""])
+        why = "No trial of the study is complete" if study else "No study was made of it"
+        return "\n".join([*lines, f"{measured}.", "", f"{why}: {NEXT}.", ""])
     best, start = study["best"], study["start"]
     finished = study["trials"].get("complete", 0) + study["trials"].get("pruned", 0)
     found = f"Study {study['name']} has {finished} finished trials. Its best, trial {best['number']} ({best['name']}), "

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages import params
-from stages.experiments import code_digests, edited_lock, prepared, read_lock, study_of, with_values
+from stages.experiments import Origin, code_digests, edited_lock, prepared, read_lock, with_values
 from stages.failures import Failure
 from stages.measured import measured
 from stages.params import Params
@@ -37,27 +37,33 @@ def tune(reports: Path) -> None:
         raise Failure("a study keeps its trials as experiments of a commit: make the first one with `git commit`")
     if not LOCK.is_file() or not (DATA / "summary.json").is_file():
         raise Failure("data/prepared is not there: run `dvc repro prepare`")
-    data, code = prepared(read_lock(LOCK.read_text(encoding="utf-8"))), code_digests()
+    origin = Origin(base, params.PARAMS.read_text(encoding="utf-8"), LOCK.read_text(encoding="utf-8"))
+    lock, code = read_lock(origin.lock), code_digests()
+    data = prepared(lock)
+    if lock["prepare"]["params"]["params.yaml"]["data"] != params.read(params.PARAMS)["data"]:
+        raise Failure("data in params.yaml was changed since data/prepared was made: run `dvc repro prepare`")
     digest = json.loads((DATA / "summary.json").read_text(encoding="utf-8"))["digest"]
     known = list(measured({**code, data["path"]: data["md5"]}, base))
 
     study = Study(given, identity(given, digest, code), open_storage(given.tune.storage))
-    study.recover({one.name: one.metrics for one in known if study_of(one.name)})
-    new = study.take_in(one for one in known if not one.name.startswith(f"{study.name}-"))
+    study.recover()
+    new = study.take_in(known)
     own = study.point(given.training())
-    if own is not None:
-        study.enqueue(own)
+    if own is not None and study.enqueue(own):
+        study.target = max(study.target, len(study.finished()) + 1)  # or nobody could say what the best has beaten
     _announce(study, given, new)
     mirror = StudyMirror(Subject(study.name, study.identity))
+    status = "KILLED"
     try:
-        if len(study.finished()) < given.tune.trials:
-            at = places(given.tune.workers, given.device)
-            Search(study, given.tune.trials, given.tune.timeout, at, base, mirror).run()
+        if len(study.finished()) < study.target:
+            Search(study, given.tune.timeout, places(given.tune.workers, given.device), origin, mirror).run()
+        status = "FINISHED"
     finally:
-        mirror.close(study.trials(), _report(study, reports))
+        mirror.close(study.trials(), _report(study, reports), status)
 
-    before = study.value(own) if own is not None else None
-    if before is None:
+    if own is not None:
+        before = study.value(own)
+    else:
         equal = (one.metrics["mAP50"] for one in known if same(one.arguments) == same(given.training()))
         before = next(equal, None)
     _conclude(study, given, before)
@@ -66,13 +72,13 @@ def tune(reports: Path) -> None:
 def _announce(study: Study, given: Params, new: Mapping[str, int]) -> None:
     """What the study begins with."""
     finished = len(study.finished())
-    print(f"study {study.name}: {finished} of {given.tune.trials} trials finished", flush=True)
+    print(f"study {study.name}: {finished} of {study.target} trials finished", flush=True)
     if study.is_new and (changed := study.differs()):
         print(f"a new study: {', '.join(changed)} changed since the last one", flush=True)
     if new:
         sources = ", ".join(f"{count} {source}" for source, count in new.items())
         print(f"measured before on the same data and code: {sources}", flush=True)
-    if finished >= given.tune.trials:
+    if finished >= study.target:
         print(f"nothing to add: `dvc exp run tune -S tune.trials={finished + given.tune.trials}` goes on", flush=True)
 
 
@@ -101,22 +107,25 @@ def _conclude(study: Study, given: Params, before: float | None) -> None:
         print("no trial is complete: params.yaml stays as it is")
         return
     found = f"best: trial {best.number} ({words(best.params)}), mAP50 {best.value:.3f} on the validation split"
-    if before is not None and best.value <= before:
+    if before is None:
+        print(
+            f"{found}; params.yaml stays as it is: nobody has measured it, and it is outside tune.space. "
+            f"`dvc exp apply {best.user_attrs['name']}` takes the trial"
+        )
+    elif best.value <= before:
         print(f"{found}; params.yaml stays as it is: with it mAP50 is {before:.3f}")
-        return
-    if not _write_back(given, best.params):
+    elif _write_back(given, best.params):
+        print(f"{found}; written to params.yaml (before {before:.3f})")
+    else:
         print(f"{found}; params.yaml was edited meanwhile and stays as it is")
-        return
-    beaten = f"before {before:.3f}" if before is not None else "nobody has measured what was there"
-    print(f"{found}; written to params.yaml ({beaten})")
     if "DVC_STAGE" not in os.environ:
-        print("next: `dvc repro` evaluates it")
+        print("next: `dvc repro` trains what is new and evaluates it")
 
 
 def _write_back(given: Params, point: Point) -> bool:
-    """Write a point to params.yaml, unless what else counts there is not what was searched with."""
+    """Write a point to params.yaml, unless what counts there was edited; what another study wrote is no edit."""
     now = params.load()
-    if (now.written(), now.data) != (given.written(), given.data):
+    if now.data != given.data or now.written() not in (given.written(), {**given.written(), **point}):
         return False
     write_atomic(params.PARAMS, with_values(params.PARAMS.read_text(encoding="utf-8"), point))
     write_atomic(LOCK, edited_lock(LOCK.read_text(encoding="utf-8"), point))  # stage check need not run again

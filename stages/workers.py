@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import psutil
+
+from stages.experiments import Origin, Workshop
 from stages.failures import Failure
-from stages.processes import end_with_parent
+from stages.processes import end_children, end_with_parent
 from stages.repository import DATA
+
+if TYPE_CHECKING:
+    from stages.training import Epoch
 
 THREADS = 8  # at most, of one training on a CPU: Ultralytics' own limit
 
@@ -107,49 +116,53 @@ def _gpus() -> list[str]:
 class Worker:
     """One process, and the task that it is at."""
 
-    def __init__(self, place: Place, folder: Path, base: str) -> None:
+    def __init__(self, place: Place, folder: Path, origin: Origin) -> None:
         """Start the process.
 
         Args:
             place: Where it trains.
             folder: Where it keeps its files.
-            base: The commit that its experiments start from.
+            origin: What its experiments start from.
         """
-        self._place, self._folder, self._base = place, folder, base
-        self.task: Any = None
+        self._place, self._folder, self._origin = place, folder, origin
         self._start()
 
     def _start(self) -> None:
         spawn = get_context("spawn")  # the same on every platform, and CUDA does not outlive a fork
         self.connection, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_work, args=(theirs, self._place, self._folder, self._base), daemon=False)
+        self._process = spawn.Process(
+            target=_work, args=(theirs, self._place, self._folder, self._origin), daemon=False
+        )
         self._process.start()
         theirs.close()
 
     def begin(self, task: Task) -> None:
-        self.connection.send(task)
+        with suppress(OSError):  # it is gone: heard of next
+            self.connection.send(task)
 
     def hear(self) -> Told:
-        """What the worker tells; a crash is a failure like others, and starts the process again."""
+        """What the worker tells; where it is gone, that. `restart` it then, and after what may have damaged it."""
         try:
             told: Told = self.connection.recv()
             return told
         except (EOFError, OSError):
             self._process.join()
             how = self._process.exitcode or 0
-            self.connection.close()
-            self._start()
             by = f"signal {signal.Signals(-how).name}" if how < 0 else f"status {how}"
             return Failed("crashed", f"the worker ended with {by}", 0.0)
 
     def answer(self, stop: bool) -> None:
-        try:
+        with suppress(OSError):  # it is gone: heard of next
             self.connection.send(stop)
-        except OSError:  # it has crashed: heard of next
-            return
+
+    def restart(self) -> None:
+        self.end()
+        self._start()
 
     def end(self) -> None:
-        """End the process, whatever it is at."""
+        """End the process, whatever it is at, and those that it has started."""
+        with suppress(psutil.NoSuchProcess):
+            end_children(psutil.Process(self._process.pid))
         self._process.terminate()
         self._process.join(10)
         if self._process.is_alive():
@@ -162,7 +175,7 @@ class _Stop(Exception):
     """The answer to an epoch was to stop."""
 
 
-def _work(connection: Connection, place: Place, folder: Path, base: str) -> None:
+def _work(connection: Connection, place: Place, folder: Path, origin: Origin) -> None:
     """The life of a worker process."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the study ends us
@@ -170,52 +183,44 @@ def _work(connection: Connection, place: Place, folder: Path, base: str) -> None
     os.environ["YOLO_VERBOSE"] = "true"  # into the log
     for name in [name for name in os.environ if name.startswith("DVC_") and name != "DVC_SITE_CACHE_DIR"]:
         del os.environ[name]  # they are of the run under way, and DVC would take ours for it
-    folder.mkdir(parents=True, exist_ok=True)
-    with _output_to(folder / "worker.log"):
-        from stages.experiments import Workshop
-        from stages.yolo import set_threads
-
-        set_threads(place.threads)
-        workshop = Workshop(folder / "files", base)
+    workshop: Workshop | None = None
+    with suppress(EOFError):
         while True:
-            try:
-                task: Task = connection.recv()
-            except EOFError:
-                return
+            task: Task = connection.recv()
+            begun = time.monotonic()
             with _output_to(task.log):
-                told = _train(connection, workshop, task)
+                try:
+                    if workshop is None:
+                        from stages.yolo import set_threads  # takes seconds, and its words belong into a log
+
+                        set_threads(place.threads)
+                        workshop = Workshop(folder / "files", origin)
+                    told: Told = _train(connection, workshop, task, begun)
+                except Failure as failure:
+                    told = Failed(getattr(failure, "kind", "refused"), str(failure), time.monotonic() - begun)
+                except Exception as error:  # told to the study, which stops when it comes again
+                    traceback.print_exc()
+                    told = Failed("crashed", f"{type(error).__name__}: {error}", time.monotonic() - begun)
             connection.send(told)
 
 
-def _train(connection: Connection, workshop: Any, task: Task) -> Told:
-    import time
-    import traceback
-
-    from stages.reporting import train_with_report
-    from stages.training import Epoch, TrainingFailed
+def _train(connection: Connection, workshop: Workshop, task: Task, begun: float) -> Done | Stopped:
+    from stages.reporting import train_with_report  # imports torch, which must see this process's environment
 
     def listen(epoch: Epoch) -> None:
         connection.send(EpochEnded(epoch.number, epoch.metrics))
         if connection.recv() and epoch.number < epoch.of:
             raise _Stop
 
-    begun = time.monotonic()
+    workshop.clear(task.values)
+    models, report = workshop.root / "models", workshop.root / "reports" / "train"
     try:
-        workshop.clear(task.values)
-        models, report = workshop.root / "models", workshop.root / "reports" / "train"
         trained = train_with_report(task.arguments, DATA, models, report, [listen])
-        workshop.save(task.name)
-        measured = {name: round(value, 5) for name, value in trained.metrics.items()}
-        return Done(measured, trained.train_seconds)
     except _Stop:
         return Stopped(time.monotonic() - begun)
-    except TrainingFailed as failure:
-        return Failed(failure.kind, str(failure), time.monotonic() - begun)
-    except Failure as failure:
-        return Failed("refused", str(failure), time.monotonic() - begun)
-    except Exception as error:  # told to the study, which stops when it comes again
-        traceback.print_exc()
-        return Failed("crashed", f"{type(error).__name__}: {error}", time.monotonic() - begun)
+    workshop.save(task.name)
+    measured = {name: round(value, 5) for name, value in trained.metrics.items()}
+    return Done(measured, trained.train_seconds)
 
 
 @contextmanager
@@ -228,6 +233,8 @@ def _output_to(log: Path) -> Iterator[None]:
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    if sys.platform == "win32" and not isinstance(sys.stdout.buffer.raw, io.FileIO):  # a console's, blind to dup2
+        sys.stdout = sys.stderr = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     try:
         yield
     finally:

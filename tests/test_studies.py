@@ -5,13 +5,10 @@ from __future__ import annotations
 import copy
 import csv
 import io
-import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
@@ -19,13 +16,12 @@ from stages import params, studies
 from stages.failures import Failure
 from stages.measured import Measured
 from stages.params import Params
-from stages.sampling import Sampler
+from stages.sampling import Exhausted, Sampler
 from stages.studies import Study, address, history, identity, name_of, open_storage, table
 
 from .conftest import SOURCE
 
 GIVEN = params.read(SOURCE / "params.yaml")
-DEAD = f"{socket.gethostname()}/{2**22 + 1}/0"
 
 
 @pytest.fixture(autouse=True)
@@ -135,42 +131,78 @@ def begun(study: Study, owner: str) -> FrozenTrial:
     trial = study.ask()
     assert trial is not None
     trial.set_user_attr("owner", owner)
+    study._mine.clear()
     return study.trials()[trial.number]
 
 
 def test_a_trial_of_a_dead_process_is_failed_and_tried_once_more() -> None:
     study = study_with(given())
-    lost = begun(study, DEAD)
-    study.recover({})
+    lost = begun(study, f"{studies._machine()}/{2**22 + 1}/0")
+    study.recover()
     assert states(study) == [TrialState.FAIL, TrialState.WAITING]
-    again = begun(study, DEAD)
+    again = begun(study, f"{studies._machine()}/{2**22 + 1}/0")
     assert again.params == lost.params
     assert again.user_attrs["retry_of"] == lost.number
-    study.recover({})
+    study.recover()
     assert states(study) == [TrialState.FAIL, TrialState.FAIL], "it is tried once more, not for ever"
 
 
-def test_a_trial_that_was_saved_before_the_kill_is_complete() -> None:
+def test_a_trial_that_was_saved_before_the_kill_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     study = study_with(given())
-    lost = begun(study, DEAD)
-    study.recover({lost.user_attrs["name"]: {"mAP50": 0.7, "train_seconds": 3.0, "step": 4.0}})
+    lost = begun(study, f"{studies._machine()}/{2**22 + 1}/0")
+    one = Measured(lost.user_attrs["name"], "trial", study.arguments(lost.params), {"mAP50": 0.7, "step": 4.0})
+    monkeypatch.setattr(studies, "saved", {one.name: one}.get)
+    study.recover()
     (trial,) = study.trials()
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.7)
     assert trial.user_attrs["metrics"] == {"mAP50": 0.7}
 
 
-@pytest.mark.parametrize(
-    "owner",
-    [
-        f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.0f}",
-        "another-machine/1/0",
-    ],
-)
-def test_a_trial_of_a_living_process_or_another_machine_is_left_alone(owner: str) -> None:
+def test_an_experiment_of_another_point_is_not_taken_for_a_lost_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     study = study_with(given())
-    begun(study, owner)
-    study.recover({})
+    lost = begun(study, f"{studies._machine()}/{2**22 + 1}/0")
+    other = study.arguments({**lost.params, "lr0": 0.0049})
+    monkeypatch.setattr(studies, "saved", lambda name: Measured(name, "trial", other, {"mAP50": 0.7}))
+    study.recover()
+    assert states(study) == [TrialState.FAIL, TrialState.WAITING]
+
+
+@pytest.mark.parametrize("whose", ["of this process", "of another machine", "not told yet"])
+def test_a_trial_of_a_living_process_or_another_machine_is_left_alone(whose: str) -> None:
+    study = study_with(given())
+    owners = {"of this process": studies._myself(), "of another machine": "another/1/0", "not told yet": ""}
+    begun(study, owners[whose])
+    study.recover()
     assert states(study) == [TrialState.RUNNING]
+
+
+def test_a_trial_that_never_named_its_process_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the first two writes to the storage, it has no heartbeat either."""
+    study = study_with(given())
+    begun(study, "")
+    monkeypatch.setattr(studies, "GRACE", -1)
+    study.recover()
+    assert states(study) == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_a_machine_that_slept_does_not_take_its_own_trials_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than the grace period without a heartbeat, and the next thing that happens is a free worker."""
+    study = study_with(given())
+    trial = study.ask()
+    assert trial is not None
+    with study._storage.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
+    assert study.ask() is not None
+    assert states(study) == [TrialState.RUNNING, TrialState.RUNNING]
+
+
+def test_a_point_without_room_for_a_choice_is_tried_once() -> None:
+    content = given(tune__space={"lr0": {"low": 0.002, "high": 0.002}, "epochs": {"low": 2, "high": 3}})
+    study = study_with(content)
+    for _ in range(2):
+        assert study.ask() is not None
+    with pytest.raises(Exhausted):
+        study.ask()
 
 
 def test_two_that_ask_at_once_do_not_train_one_point(monkeypatch: pytest.MonkeyPatch) -> None:
