@@ -31,7 +31,9 @@ YOLO({model!r}).train(data={data!r}, project={out!r}, plots=False, verbose=False
 MANY = """
 import time
 from stages import params
-from stages.studies import Study, identity, open_storage, table
+from stages.storage import open_storage
+from stages.studies import Study, identity
+from stages.trials import table
 from optuna.trial import create_trial
 import optuna
 given = params.validate({**params.read(params.PARAMS), "tune": {**params.read(params.PARAMS)["tune"], "trials": 2001}})

@@ -216,7 +216,8 @@ def stale(folder: Path) -> str:
         Incomplete: There is no dvc.lock.
     """
     current = read(folder / "params.yaml")
-    for stage in _lock(folder).values():
+    lock = _lock(folder)
+    for stage in (lock[name] for name in ("prepare", "train", "evaluate") if name in lock):
         for key, value in stage.get("params", {}).get("params.yaml", {}).items():
             if current.get(key) != value:
                 return f"{key} in params.yaml was changed since the last run"

@@ -24,8 +24,10 @@ from stages.failures import Failure
 from stages.repository import main_root
 from stages.request import dvc_above
 from stages.sampling import Exhausted
-from stages.studies import FINISHED, HEARTBEAT, HOME, OBJECTIVE, Broken, GivenUp, Study
+from stages.storage import HEARTBEAT, HOME, Broken, GivenUp
+from stages.studies import Study
 from stages.study_mirror import StudyMirror
+from stages.trials import FINISHED, OBJECTIVE
 from stages.workers import Done, EpochEnded, Failed, Place, Stopped, Task, Told, Worker
 
 IN_A_ROW = 3  # failures of one kind that stop a study

@@ -1,4 +1,4 @@
-"""The study: where it is kept, what it is named after, what it asks next, and what is known of its trials.
+"""The study: what it is named after, what it asks next, and what becomes of its trials.
 
 A trial is a point of the search space and what came of it. What was measured elsewhere on the same data with the same
 code stands among the trials from the start, and no point is trained twice.
@@ -6,127 +6,32 @@ code stands among the trials from the start, and no point is trained twice.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-import math
-import os
-import socket
 import time
-import uuid
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import optuna
-import psutil
 from filelock import FileLock
 from optuna.distributions import FloatDistribution
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
-from sqlalchemy.exc import SQLAlchemyError
 
-from stages import records
-from stages.databases import anchored, hidden, make_whole
+from stages import records, storage
 from stages.experiments import trial_name
-from stages.failures import Failure
 from stages.measured import Measured, saved
+from stages.owners import is_gone, myself
 from stages.params import Params, resolved
-from stages.repository import commit, main_root, write_atomic
+from stages.repository import commit
 from stages.sampling import Exhausted, Sampler, Taken, distribution, pruner, untried
 from stages.space import Point, same
+from stages.storage import GivenUp, patient, retry
+from stages.trials import FINISHED, LOST, OBJECTIVE
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-for _text in (
-    "Argument ``heartbeat_interval``",
-    r"optuna\.storages\._heartbeat\.fail_stale_trials",
-    "Heartbeat of storage",
-):
-    warnings.filterwarnings(
-        "ignore", message=_text
-    )  # Optuna 5 calls them experimental; and `beat` gives the sign of life
-
-HOME = main_root() / ".study"
-OBJECTIVE = "mAP50"
-
-HEARTBEAT = 30  # seconds between two signs of life of a trial
-GRACE = 150  # seconds without one after which another machine may take it for dead
-
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-LOST = "its process or machine was stopped"
 ITS_OWN = ("out of memory", "not a number", "refused")  # failures that come again at the same point
-
-PATIENCE = 60  # seconds for which a database may be away in the middle of a study
-
-Broken = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
-"""What Optuna raises where its database cannot be had."""
-
-GivenUp = optuna.exceptions.UpdateFinishedTrialError
-"""What it raises where another machine took a trial for dead and has failed it."""
-
-_Returned = TypeVar("_Returned")
-_Given = ParamSpec("_Given")
-
-
-def _patient(work: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
-    """Try again for a while where the database is away: a restart of it must not cost the trainings under way.
-
-    Raises:
-        Failure: It stays away.
-    """
-
-    @wraps(work)
-    def tried(*args: _Given.args, **kwargs: _Given.kwargs) -> _Returned:
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return work(*args, **kwargs)
-            except Broken as error:
-                if time.monotonic() > until:
-                    raise Failure(f"the study's storage cannot be used any more ({type(error).__name__})") from error
-                time.sleep(2)
-
-    return tried
-
-
-# The storage ----------------------------------------------------------------------------------------------------------
-
-
-def address(given: str | None) -> str:
-    """Where studies are kept: OPTUNA_STORAGE, or what params.yaml says, or .study/optuna.db."""
-    return anchored(os.environ.get("OPTUNA_STORAGE") or given or "sqlite:///.study/optuna.db")
-
-
-def open_storage(given: str | None) -> RDBStorage:
-    """Connect to the storage; a new SQLite file is made whole or not at all.
-
-    Raises:
-        Failure: It cannot be had. The address is told without user and password.
-    """
-    uri = address(given)
-    HOME.mkdir(exist_ok=True)
-    try:
-        make_whole(uri, lambda partial: RDBStorage(partial).engine.dispose())
-        return RDBStorage(
-            uri,
-            engine_kwargs={"connect_args": {"timeout": 60}} if uri.startswith("sqlite") else {"pool_pre_ping": True},
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=retry,
-        )
-    except (*Broken, ImportError, OSError, ValueError, TypeError) as error:
-        kind = type(error.__cause__ or error).__name__
-        raise Failure(
-            f"the study's storage {hidden(uri)} cannot be used ({kind}): see tune.storage and OPTUNA_STORAGE"
-        ) from error
-
-
-# The study ------------------------------------------------------------------------------------------------------------
 
 
 def identity(params: Params, data: str, code: Mapping[str, str]) -> dict[str, Any]:
@@ -154,9 +59,9 @@ class Study:
         target: Finished trials that it shall have.
     """
 
-    @_patient
-    def __init__(self, params: Params, identity: Mapping[str, Any], storage: RDBStorage) -> None:
-        self._params, self.identity, self._storage = params, identity, storage
+    @patient
+    def __init__(self, params: Params, identity: Mapping[str, Any], database: RDBStorage) -> None:
+        self._params, self.identity, self._storage = params, identity, database
         self.name = name_of(identity)
         self.distributions = {
             key: distribution(dimension, params.whole(key) and dimension.is_whole())
@@ -165,9 +70,9 @@ class Study:
         self.target = params.tune.trials
         self._taken: Taken = set()
         self._mine: dict[int, Trial] = {}
-        self.is_new = self.name not in optuna.get_all_study_names(storage)
+        self.is_new = self.name not in optuna.get_all_study_names(database)
         self._study = optuna.create_study(
-            storage=storage,
+            storage=database,
             study_name=self.name,
             direction="maximize",
             load_if_exists=True,
@@ -191,7 +96,7 @@ class Study:
         now = json.loads(json.dumps(dict(self.identity)))
         return [key for key in now if now[key] != last.get(key)]
 
-    @_patient
+    @patient
     def trials(self) -> list[FrozenTrial]:
         """All trials by number, not to be changed."""
         return self._study.get_trials(deepcopy=False)
@@ -256,7 +161,7 @@ class Study:
 
     # Before the search
 
-    @_patient
+    @patient
     def take_in(self, found: Iterable[Measured]) -> Counter[str]:
         """Make trials of what was measured elsewhere; what is among the trials already is left out.
 
@@ -291,7 +196,7 @@ class Study:
                 )
         return new
 
-    @_patient
+    @patient
     def enqueue(self, point: Point) -> bool:
         """Ask for a point before all others, unless somebody has tried it or is about to.
 
@@ -305,7 +210,7 @@ class Study:
             self._study.enqueue_trial(point, user_attrs={"source": "enqueued"})
         return True
 
-    @_patient
+    @patient
     def recover(self) -> None:
         """Settle trials whose process is gone: what was saved is complete, the rest is failed and tried once more."""
         with self._alone():
@@ -314,7 +219,7 @@ class Study:
     def _recover(self) -> None:
         self.beat()  # before anybody takes ours for dead: this machine may have slept
         for trial in self.trials():
-            if trial.state == TrialState.RUNNING and trial.number not in self._mine and _is_gone(trial):
+            if trial.state == TrialState.RUNNING and trial.number not in self._mine and is_gone(trial):
                 with suppress(GivenUp):  # another process was faster
                     self.settle(trial, "lost", LOST)
         fail_stale_trials(self._study)
@@ -330,7 +235,7 @@ class Study:
 
     # The search
 
-    @_patient
+    @patient
     def ask(self) -> Trial | None:
         """The next trial to train, with its name, or None where no more are needed now.
 
@@ -369,7 +274,7 @@ class Study:
         arguments = self.arguments(trial.params)
         facts = {
             "name": self._free_name(trial.number),
-            "owner": _myself(),
+            "owner": myself(),
             "commit": commit(),
             "epochs": arguments["epochs"],
         }
@@ -408,7 +313,7 @@ class Study:
         """The training arguments at a point."""
         return resolved({**self._params.written(), **point})
 
-    @_patient
+    @patient
     def report(self, trial: Trial, epoch: int, value: float) -> bool:
         """Note the objective after an epoch; returns whether the trial is to be stopped."""
         trial.report(value, epoch)
@@ -419,17 +324,17 @@ class Study:
         for trial in list(self._mine.values()):
             self._storage.record_heartbeat(trial._trial_id)
 
-    @_patient
+    @patient
     def complete(self, trial: Trial | FrozenTrial, metrics: dict[str, float], seconds: float) -> None:
         self._note(trial, metrics={name: metrics[name] for name in sorted(metrics)}, seconds=round(seconds, 1))
         self._tell(trial, TrialState.COMPLETE, metrics[OBJECTIVE])
 
-    @_patient
+    @patient
     def prune(self, trial: Trial, seconds: float) -> None:
         self._note(trial, seconds=round(seconds, 1))
         self._tell(trial, TrialState.PRUNED)
 
-    @_patient
+    @patient
     def fail(self, trial: Trial | FrozenTrial, kind: str, reason: str, seconds: float = 0.0) -> None:
         self._note(trial, kind=kind, reason=" ".join(reason.split()), seconds=round(seconds, 1))
         self._tell(trial, TrialState.FAIL)
@@ -445,96 +350,10 @@ class Study:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One process of this machine at a time decides what comes next."""
-        with FileLock(HOME / f"{self.name}.lock"):
+        with FileLock(storage.HOME / f"{self.name}.lock"):
             yield
-
-
-def everything(storage: RDBStorage) -> Iterator[tuple[str, dict[str, Any], list[FrozenTrial]]]:
-    """Each study of this project in a storage: its name, its identity, its trials."""
-    for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
-        if "identity" in summary.user_attrs:
-            study = optuna.load_study(study_name=summary.study_name, storage=storage)
-            yield summary.study_name, summary.user_attrs["identity"], study.get_trials(deepcopy=False)
-
-
-def retry(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Ask for the point of a lost trial once more, unless it was a second try itself."""
-    point = trial.params or trial.system_attrs.get("fixed_params")
-    if point and "retry_of" not in trial.user_attrs:
-        source = trial.user_attrs.get("source", "sampler")
-        study.enqueue_trial(point, user_attrs={"source": source, "retry_of": trial.number})
 
 
 def scores(one: Measured) -> dict[str, float]:
     """The metrics of a training that say how good it is."""
     return {key: value for key, value in one.metrics.items() if key not in ("train_seconds", "step")}
-
-
-def _machine() -> str:
-    """A name of this machine and this repository: machines may share a name, or a folder."""
-    file = HOME / "machine"
-    if not file.is_file():
-        write_atomic(file, uuid.uuid4().hex[:8])
-    return f"{socket.gethostname()}-{file.read_text(encoding='utf-8')}"
-
-
-def _myself() -> str:
-    return f"{_machine()}/{os.getpid()}/{psutil.Process().create_time():.0f}"
-
-
-def _is_gone(trial: FrozenTrial) -> bool:
-    """Whether a running trial's process is known to be gone: one of this machine, or one that never named itself."""
-    machine, _, process = trial.user_attrs.get("owner", "").partition("/")
-    if not machine:
-        begun = trial.datetime_start
-        return begun is None or (datetime.now(begun.tzinfo) - begun).total_seconds() > GRACE
-    if machine != _machine():
-        return False
-    pid, _, born = process.partition("/")
-    try:
-        return abs(psutil.Process(int(pid)).create_time() - int(born)) > 60  # another process with this number
-    except psutil.NoSuchProcess:
-        return True
-
-
-# What is told of it ---------------------------------------------------------------------------------------------------
-
-COLUMNS = ("number", "name", "source", "state", OBJECTIVE, "best", "seconds", "epochs_trained")
-
-
-def table(trials: Iterable[FrozenTrial], keys: Sequence[str]) -> str:
-    """The trials as comma-separated values, a row each.
-
-    Columns: number; name (in DVC and MLflow); source (sampler, enqueued, baseline, grid; trial, of another study);
-    state; mAP50 (0 to 1; of a pruned trial, its last); best (so far); seconds of training; epochs_trained; the searched
-    keys; reason (of a failure).
-    """
-    rows = io.StringIO()
-    writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow([*COLUMNS, *keys, "reason"])
-    best = -math.inf
-    for trial in trials:
-        if trial.state == TrialState.WAITING:
-            continue
-        facts = trial.user_attrs
-        value = trial.value if trial.state in FINISHED else None
-        if trial.state == TrialState.COMPLETE:
-            best = max(best, trial.value or 0.0)
-        epochs = facts.get("epochs") if trial.state == TrialState.COMPLETE else trial.last_step
-        row = [trial.number, facts.get("name", ""), facts.get("source", ""), trial.state.name.lower(), value]
-        row += [best if best > -math.inf else None, facts.get("seconds"), epochs]
-        row += [trial.params.get(key) for key in keys]
-        lost = LOST if trial.state == TrialState.FAIL else ""
-        writer.writerow(["" if cell is None else cell for cell in [*row, facts.get("reason", lost)]])
-    return rows.getvalue()
-
-
-def history(trials: Iterable[FrozenTrial]) -> str:
-    """The finished trials as comma-separated values, for plots: number, mAP50 and the best so far, 0 to 1."""
-    lines = ["number,mAP50,best"]
-    best = 0.0
-    for trial in trials:
-        if trial.state in FINISHED and trial.value is not None:
-            best = max(best, trial.value if trial.state == TrialState.COMPLETE else 0.0)
-            lines.append(f"{trial.number},{trial.value},{best}")
-    return "\n".join([*lines, ""])

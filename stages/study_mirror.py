@@ -24,8 +24,8 @@ from stages.failures import Failure
 from stages.pending import note, pending
 from stages.records import Record
 from stages.repository import experiment_name
-from stages.studies import FINISHED, OBJECTIVE
 from stages.tracking import Run, Store, store
+from stages.trials import FINISHED, OBJECTIVE
 
 BEST = f"best_{OBJECTIVE}"
 STATUS = {TrialState.FAIL: "FAILED", TrialState.PRUNED: "KILLED", TrialState.COMPLETE: "FINISHED"}

@@ -85,14 +85,14 @@ def sync(target: Store) -> Iterator[str]:
 
 def _studies(target: Store, names: Collection[str] | None) -> Iterator[str]:
     """Mirror what is lacking of these studies, or of all that the storage has."""
-    from stages import studies, study_mirror  # Optuna takes a second, and most runs have nothing to catch up on
+    from stages import storage, study_mirror  # Optuna takes a second, and most runs have nothing to catch up on
 
     given = read(PARAMS).get("tune", {}).get("storage")
-    if names is None and studies.address(given).startswith("sqlite") and not studies.HOME.is_dir():
+    if names is None and storage.address(given).startswith("sqlite") and not storage.HOME.is_dir():
         return
     try:
-        known = list(studies.everything(studies.open_storage(given)))
-    except (Failure, *studies.Broken) as error:
+        known = list(storage.everything(storage.open_storage(given)))
+    except (Failure, *storage.Broken) as error:
         yield f"studies: not mirrored: {error if isinstance(error, Failure) else type(error).__name__}"
         return
     for name, identity, trials in known:

@@ -15,8 +15,10 @@ from stages.params import Params
 from stages.repository import DATA, ROOT, commit, write_atomic
 from stages.search import Search, words
 from stages.space import Point, same
-from stages.studies import Study, history, identity, open_storage, table
+from stages.storage import open_storage
+from stages.studies import Study, identity
 from stages.study_mirror import StudyMirror, Subject
+from stages.trials import history, table
 from stages.workers import places
 
 LOCK = ROOT / "dvc.lock"

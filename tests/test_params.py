@@ -80,6 +80,14 @@ def test_every_line_of_the_file_says_why() -> None:
         ("data.imgsz", 8, "pixels from 32"),
         ("data.background", "yes", "true or false"),
         ("data.classes", [], "at least one"),
+        ("tune.trials", 0, "a whole number from 1"),
+        ("tune.timeout", -1, "seconds over 0"),
+        ("tune.workers", 0, "a whole number from 1"),
+        ("tune.sampler", "grid", "tpe or random"),
+        ("tune.pruner", "asha", "median, hyperband or none"),
+        ("tune.space", {}, "at least one training key"),
+        ("tune.space.epochs", 3, "{low, high}"),
+        ("tune.space.epochs.low", "two", "a number"),
     ],
 )
 def test_a_wrong_value_is_one_line_with_key_value_and_what_is_allowed(key: str, value: Any, allowed: str) -> None:
@@ -184,3 +192,73 @@ def test_a_file_that_is_no_mapping_is_one_line(tmp_path: Path, content: str) -> 
     file.write_bytes(content.encode("latin-1"))
     with pytest.raises(BadParams, match=r"params\.yaml: (not valid YAML|must be a mapping)"):
         params.read(file)
+
+
+@pytest.mark.parametrize(
+    ("space", "told"),
+    [
+        ({"epochs": {"low": 5, "high": 2}}, "tune.space.epochs: low 5 is over high 2"),
+        ({"epochs": {"low": 2.0, "high": 5}}, "epochs: 2.0 is not allowed; it must be a whole number"),
+        ({"epochs": {"low": 2}}, "needs low and high, or choices"),
+        ({"epochs": {"low": 2, "high": 5, "choices": [3]}}, "choices stand alone"),
+        ({"epochs": {"choices": [3, 3]}}, "name one value twice"),
+        ({"epochs": {"lo": 2, "high": 5}}, "tune.space.epochs.lo: not a key"),
+        ({"imgsz": {"low": 128, "high": 160}}, "imgsz: 129 is not allowed; it must be a multiple of 32"),
+        ({"imgsz": {"choices": [100]}}, "imgsz: 100 is not allowed"),
+        ({"lr0": {"low": 0.0, "high": 0.1, "log": True}}, "log needs a low over 0, not 0.0"),
+        ({"lr0": {"low": 0.001, "high": 0.1, "log": True, "step": 0.01}}, "log and step exclude each other"),
+        ({"lr0": {"low": 0.001, "high": 0.1, "step": 1}}, "step 1 does not fit"),
+        ({"lr0": {"low": 0.001, "high": float("inf")}}, "must be finite"),
+        ({"optimizer": {"choices": ["SGD", "Adamm"]}}, "optimizer: 'Adamm' is not allowed"),
+        ({"degrees": {"low": 0.0, "high": 10.0}}, "tune.space.degrees: not a training key of params.yaml"),
+        ({"data": {"choices": [1, 2]}}, "tune.space.data: not a training key"),
+        ({"seed": {"low": 0, "high": 5}}, "the best seed is luck"),
+        ({"device": {"choices": ["cpu", 0]}}, "it says where a training runs"),
+    ],
+)
+def test_a_space_that_is_wrong_is_one_line(space: dict[str, Any], told: str) -> None:
+    with pytest.raises(BadParams) as caught:
+        params.validate(with_value("tune.space", space))
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"epochs": {"low": 2, "high": 5}, "imgsz": {"choices": [128, 160]}},
+        {"imgsz": {"low": 128, "high": 320, "step": 64}},
+        {"optimizer": {"choices": ["SGD", "AdamW"]}, "model": {"choices": ["yolov8n.yaml", "yolov8s.yaml"]}},
+        {"lr0": {"low": 1, "high": 1}},
+    ],
+)
+def test_a_space_may_hold_any_training_key(space: dict[str, Any]) -> None:
+    assert set(params.validate(with_value("tune.space", space)).tune.space) == set(space)
+
+
+def test_the_classic_space_stands_in_the_file_as_a_comment() -> None:
+    lines = (SOURCE / "params.yaml").read_text(encoding="utf-8").splitlines()
+    start = lines.index("  # space:")
+    classic = yaml.safe_load("\n".join(line.replace("  # ", "", 1) for line in lines[start:]))["space"]
+    assert classic == {"epochs": {"low": 2, "high": 5}, "imgsz": {"choices": [128, 160]}}
+    params.validate(with_value("tune.space", classic))
+
+
+@pytest.mark.parametrize(
+    "storage", ["postgresql://ann:secret@host/db", "postgresql://host/db?password=secret", "no url"]
+)
+def test_a_storage_with_a_password_or_without_sense_is_refused_and_not_repeated(storage: str) -> None:
+    with pytest.raises(BadParams) as caught:
+        params.validate(with_value("tune.storage", storage))
+    assert "storage" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_hyperband_does_not_compare_trainings_of_unequal_length() -> None:
+    with pytest.raises(BadParams, match="hyperband compares trials of equal length"):
+        params.validate(with_value("tune.pruner", "hyperband"))
+
+
+def test_nbs_may_follow_batch() -> None:
+    assert params.validate({**GIVEN, "nbs": "batch", "batch": 16}).training()["nbs"] == 16
+    assert params.validate({**GIVEN, "nbs": 64, "batch": 16}).training()["nbs"] == 64

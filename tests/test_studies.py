@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from stages import params, studies
+from stages import owners, params, storage, studies
 from stages.failures import Failure
 from stages.measured import Measured
 from stages.params import Params
 from stages.sampling import Exhausted, Sampler
-from stages.studies import Study, address, history, identity, name_of, open_storage, table
+from stages.storage import address, open_storage
+from stages.studies import Study, identity, name_of
+from stages.trials import history, table
 
 from .conftest import SOURCE
 
@@ -26,7 +28,7 @@ GIVEN = params.read(SOURCE / "params.yaml")
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studies, "HOME", tmp_path)
+    monkeypatch.setattr(storage, "HOME", tmp_path)
     monkeypatch.setenv("OPTUNA_STORAGE", f"sqlite:///{tmp_path}/optuna.db")
 
 
@@ -137,10 +139,10 @@ def begun(study: Study, owner: str) -> FrozenTrial:
 
 def test_a_trial_of_a_dead_process_is_failed_and_tried_once_more() -> None:
     study = study_with(given())
-    lost = begun(study, f"{studies._machine()}/{2**22 + 1}/0")
+    lost = begun(study, f"{owners.machine_name()}/{2**22 + 1}/0")
     study.recover()
     assert states(study) == [TrialState.FAIL, TrialState.WAITING]
-    again = begun(study, f"{studies._machine()}/{2**22 + 1}/0")
+    again = begun(study, f"{owners.machine_name()}/{2**22 + 1}/0")
     assert again.params == lost.params
     assert again.user_attrs["retry_of"] == lost.number
     study.recover()
@@ -149,7 +151,7 @@ def test_a_trial_of_a_dead_process_is_failed_and_tried_once_more() -> None:
 
 def test_a_trial_that_was_saved_before_the_kill_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     study = study_with(given())
-    lost = begun(study, f"{studies._machine()}/{2**22 + 1}/0")
+    lost = begun(study, f"{owners.machine_name()}/{2**22 + 1}/0")
     one = Measured(lost.user_attrs["name"], "trial", study.arguments(lost.params), {"mAP50": 0.7, "step": 4.0})
     monkeypatch.setattr(studies, "saved", {one.name: one}.get)
     study.recover()
@@ -160,7 +162,7 @@ def test_a_trial_that_was_saved_before_the_kill_is_complete(monkeypatch: pytest.
 
 def test_an_experiment_of_another_point_is_not_taken_for_a_lost_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     study = study_with(given())
-    lost = begun(study, f"{studies._machine()}/{2**22 + 1}/0")
+    lost = begun(study, f"{owners.machine_name()}/{2**22 + 1}/0")
     other = study.arguments({**lost.params, "lr0": 0.0049})
     monkeypatch.setattr(studies, "saved", lambda name: Measured(name, "trial", other, {"mAP50": 0.7}))
     study.recover()
@@ -170,8 +172,8 @@ def test_an_experiment_of_another_point_is_not_taken_for_a_lost_trial(monkeypatc
 @pytest.mark.parametrize("whose", ["of this process", "of another machine", "not told yet"])
 def test_a_trial_of_a_living_process_or_another_machine_is_left_alone(whose: str) -> None:
     study = study_with(given())
-    owners = {"of this process": studies._myself(), "of another machine": "another/1/0", "not told yet": ""}
-    begun(study, owners[whose])
+    whose_is = {"of this process": owners.myself(), "of another machine": "another/1/0", "not told yet": ""}
+    begun(study, whose_is[whose])
     study.recover()
     assert states(study) == [TrialState.RUNNING]
 
@@ -180,7 +182,7 @@ def test_a_trial_that_never_named_its_process_is_given_up_after_a_while(monkeypa
     """Killed between the first two writes to the storage, it has no heartbeat either."""
     study = study_with(given())
     begun(study, "")
-    monkeypatch.setattr(studies, "GRACE", -1)
+    monkeypatch.setattr(storage, "GRACE", -1)
     study.recover()
     assert states(study) == [TrialState.FAIL, TrialState.WAITING]
 

@@ -1,0 +1,105 @@
+"""Where studies are kept: Optuna's database, and what is done where it is away."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
+
+from stages.databases import anchored, hidden, make_whole
+from stages.failures import Failure
+from stages.repository import main_root
+
+# Optuna 5 calls these experimental, and wants heartbeats to be left to its own loop; `Study.beat` sees to them.
+for _text in ("Argument ``heartbeat_interval``", r"optuna\.storages\._heartbeat\.fail_stale", "Heartbeat of storage"):
+    warnings.filterwarnings("ignore", message=_text)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+HOME = main_root() / ".study"
+
+HEARTBEAT = 30  # seconds between two signs of life of a trial
+GRACE = 150  # seconds without one after which another machine may take it for dead
+PATIENCE = 60  # seconds for which a database may be away in the middle of a study
+
+Broken = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
+"""What Optuna raises where its database cannot be had."""
+
+GivenUp = optuna.exceptions.UpdateFinishedTrialError
+"""What it raises where another machine took a trial for dead and has failed it."""
+
+_Returned = TypeVar("_Returned")
+_Given = ParamSpec("_Given")
+
+
+def patient(work: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
+    """Try again for a while where the database is away: a restart of it must not cost the trainings under way.
+
+    Raises:
+        Failure: It stays away.
+    """
+
+    @wraps(work)
+    def tried(*args: _Given.args, **kwargs: _Given.kwargs) -> _Returned:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return work(*args, **kwargs)
+            except Broken as error:
+                if time.monotonic() > until:
+                    raise Failure(f"the study's storage cannot be used any more ({type(error).__name__})") from error
+                time.sleep(2)
+
+    return tried
+
+
+def address(given: str | None) -> str:
+    """Where studies are kept: OPTUNA_STORAGE, or what params.yaml says, or .study/optuna.db."""
+    return anchored(os.environ.get("OPTUNA_STORAGE") or given or "sqlite:///.study/optuna.db")
+
+
+def open_storage(given: str | None) -> RDBStorage:
+    """Connect to the storage; a new SQLite file is made whole or not at all.
+
+    Raises:
+        Failure: It cannot be had. The address is told without user and password.
+    """
+    uri = address(given)
+    HOME.mkdir(exist_ok=True)
+    try:
+        make_whole(uri, lambda partial: RDBStorage(partial).engine.dispose())
+        return RDBStorage(
+            uri,
+            engine_kwargs={"connect_args": {"timeout": 60}} if uri.startswith("sqlite") else {"pool_pre_ping": True},
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=retry,
+        )
+    except (*Broken, ImportError, OSError, ValueError, TypeError) as error:
+        kind = type(error.__cause__ or error).__name__
+        raise Failure(
+            f"the study's storage {hidden(uri)} cannot be used ({kind}): see tune.storage and OPTUNA_STORAGE"
+        ) from error
+
+
+def everything(storage: RDBStorage) -> Iterator[tuple[str, dict[str, Any], list[FrozenTrial]]]:
+    """Each study of this project in a storage: its name, its identity, its trials."""
+    for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
+        if "identity" in summary.user_attrs:
+            study = optuna.load_study(study_name=summary.study_name, storage=storage)
+            yield summary.study_name, summary.user_attrs["identity"], study.get_trials(deepcopy=False)
+
+
+def retry(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Ask for the point of a lost trial once more, unless it was a second try itself."""
+    point = trial.params or trial.system_attrs.get("fixed_params")
+    if point and "retry_of" not in trial.user_attrs:
+        source = trial.user_attrs.get("source", "sampler")
+        study.enqueue_trial(point, user_attrs={"source": source, "retry_of": trial.number})
