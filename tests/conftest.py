@@ -27,7 +27,7 @@ SMALL = {
     "  imgsz: null": "  imgsz: 64",
     "    epochs: {low: 2, high: 5}": "    epochs: {low: 1, high: 3}",
     "    imgsz: {choices: [128, 160]}": "    imgsz: {choices: [32, 64]}",
-    "  trials: 18 ": "  trials: 4 ",
+    "  trials: 16 ": "  trials: 4 ",
     "  workers: null ": "  workers: 1 ",
     "device: null ": "device: cpu ",
 }
