@@ -58,6 +58,10 @@ def with_values(text: str, values: Mapping[str, Any]) -> str:
     content = yaml_.load(text)
     for key, value in values.items():
         content[key] = value
+    return _dumped(yaml_, content)
+
+
+def _dumped(yaml_: YAML, content: Any) -> str:
     stream = io.StringIO()
     yaml_.dump(content, stream)
     return stream.getvalue()
@@ -106,9 +110,7 @@ def edited_lock(text: str, values: Mapping[str, Any], keep: Collection[str] | No
         del stages[name]
     if "check" in stages:
         stages["check"]["params"]["params.yaml"].update(values)
-    stream = io.StringIO()
-    yaml_.dump(content, stream)
-    return stream.getvalue()
+    return _dumped(yaml_, content)
 
 
 def prepared(lock: Lock) -> dict[str, Any]:
@@ -154,15 +156,15 @@ class Workshop:
             folder: Where; what is there is removed.
             origin: What the experiments start from.
         """
-        self._origin, self._base = origin, origin.commit
-        self._prefix = git("rev-parse", "--show-prefix").rstrip("/")
+        self._origin = origin
         self._top = folder.resolve()
-        self.root = self._top / self._prefix
+        self._repository = git("rev-parse", "--absolute-git-dir", root=main_root())
+        self.root = self._top / git("rev-parse", "--show-prefix").rstrip("/")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._index = folder.with_name(f"{folder.name}.index")
         self._index.unlink(missing_ok=True)
-        self._git("read-tree", self._base)
+        self._git("read-tree", origin.commit)
         self._git("checkout-index", "--all")
         self._copy_changes()
         self._lend_data()
@@ -171,7 +173,7 @@ class Workshop:
     def _copy_changes(self) -> None:
         """What the run under way has changed since its commit: an edit without a commit, values of `-S`."""
         top = Path(git("rev-parse", "--show-toplevel"))
-        for name in git("diff", "--name-only", "--no-renames", "-z", self._base).split("\0"):
+        for name in git("diff", "--name-only", "--no-renames", "-z", self._origin.commit).split("\0"):
             if not name:
                 continue
             target = self._top / name
@@ -226,16 +228,15 @@ class Workshop:
         with contextlib.chdir(self.root), Repo() as repo:  # DVC looks for a target from the working directory on
             repo.commit("train", force=True, allow_missing=True, relink=False)
         self._git("add", "--all")
-        tree = self._git("write-tree")
-        commit = self._git("commit-tree", tree, "-p", self._base, "-m", f"trial {name}")
-        self._git("update-ref", f"refs/exps/{self._base[:2]}/{self._base[2:]}/{name}", commit)
+        tree, base = self._git("write-tree"), self._origin.commit
+        commit = self._git("commit-tree", tree, "-p", base, "-m", f"trial {name}")
+        self._git("update-ref", f"refs/exps/{base[:2]}/{base[2:]}/{name}", commit)
 
     def _git(self, *arguments: str) -> str:
         """Git in the main repository, with this folder's files and an index of its own."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-        command = ["git", f"--git-dir={git('rev-parse', '--absolute-git-dir', root=main_root())}"]
         done = subprocess.run(
-            [*command, f"--work-tree={self._top}", *arguments],
+            ["git", f"--git-dir={self._repository}", f"--work-tree={self._top}", *arguments],
             cwd=self._top,
             env={**kept, **_IDENTITY, "GIT_INDEX_FILE": str(self._index)},
             capture_output=True,

@@ -63,9 +63,6 @@ class Dimension(BaseModel):
         return [self.low, min(self.low + step, self.high), self.high]
 
 
-Space = Mapping[str, Dimension]
-
-
 def rounded(value: Any) -> Any:
     """A number as it is written in params.yaml: four significant digits."""
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages import params
-from stages.experiments import Origin, code_digests, edited_lock, prepared, read_lock, with_values
+from stages.experiments import Origin, code_digests, edited_lock, prepared, with_values
 from stages.failures import Failure
 from stages.measured import measured
 from stages.params import Params
@@ -40,7 +40,7 @@ def tune(reports: Path) -> None:
     if not LOCK.is_file() or not (DATA / "summary.json").is_file():
         raise Failure("data/prepared is not there: run `dvc repro prepare`")
     origin = Origin(base, params.PARAMS.read_text(encoding="utf-8"), LOCK.read_text(encoding="utf-8"))
-    lock, code = read_lock(origin.lock), code_digests()
+    lock, code = params.read(LOCK)["stages"], code_digests()
     data = prepared(lock)
     if lock["prepare"]["params"]["params.yaml"]["data"] != params.read(params.PARAMS)["data"]:
         raise Failure("data in params.yaml was changed since data/prepared was made: run `dvc repro prepare`")

@@ -47,7 +47,7 @@ class Task:
     log: Path
 
 
-# What a worker tells, each with the seconds since the task was begun.
+# What a worker tells. Seconds are those since the task was begun.
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _gpus() -> list[str]:
 
 
 class Worker:
-    """One process, and the task that it is at."""
+    """A process that trains, seen from the study."""
 
     def __init__(self, place: Place, folder: Path, origin: Origin) -> None:
         """Start the process.
