@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from stages.repository import DATA, ROOT, git, main_root, write_atomic
 Lock = dict[str, Any]
 """The stages of a dvc.lock by name."""
 
-_STALE = ("reports/evaluate", "reports/decision.md")  # of the run before; a trial is neither tested nor judged
+_STALE = ("reports/evaluate", "reports/decision.md", "reports/confirmation.csv", "reports/figures")  # of the run before
 _IDENTITY = {f"GIT_{who}_{what}": "study" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
@@ -47,6 +47,16 @@ def study_of(name: str) -> tuple[str, int] | None:
 def is_study(name: str) -> bool:
     """Whether a name is a study's."""
     return study_of(f"{name}-000") is not None
+
+
+def confirmation_name(setting: str, seed: int) -> str:
+    """The one name of a training that repeats a setting with another seed; `setting` is six hexadecimal digits."""
+    return f"confirm-{setting}-s{seed}"
+
+
+def is_confirmation(name: str) -> bool:
+    """Whether a name is that of a setting trained again with another seed."""
+    return re.fullmatch(r"confirm-[0-9a-f]{6}-s\d+", name) is not None
 
 
 def with_values(text: str, values: Mapping[str, Any]) -> str:
@@ -125,16 +135,16 @@ def prepared(lock: Lock) -> dict[str, Any]:
     raise Failure("dvc.lock knows no data/prepared: run `dvc repro prepare`")
 
 
-def code_digests(pipeline: Path = ROOT / "dvc.yaml") -> dict[str, str]:
-    """MD5 of each file of code that stage train depends on."""
-    files = [path for path in _needed(pipeline) if path.startswith("stages/")]
+def code_digests(stage: str = "train") -> dict[str, str]:
+    """MD5 of each file of code that a stage depends on."""
+    files = [path for path in _needed(stage) if path.startswith("stages/")]
     return {path: hashlib.md5((ROOT / path).read_bytes()).hexdigest() for path in files}
 
 
-def _needed(pipeline: Path = ROOT / "dvc.yaml") -> list[str]:
-    """The files that stage train depends on."""
-    stage = yaml.safe_load(pipeline.read_text(encoding="utf-8"))["stages"]["train"]
-    return [path for path in stage["deps"] if (ROOT / path).is_file()]
+def _needed(stage: str) -> list[str]:
+    """The files of git that a stage depends on."""
+    content = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
+    return [path for path in content["deps"] if (ROOT / path).is_file() and not path.startswith("models/")]
 
 
 @dataclass(frozen=True)
@@ -182,7 +192,7 @@ class Workshop:
                 shutil.copyfile(top / name, target)
             else:
                 target.unlink(missing_ok=True)
-        for name in _needed():  # also before the first commit of one of them
+        for name in [*_needed("train"), *_needed("evaluate")]:  # also before the first commit of one of them
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, self.root / name)
 
@@ -221,15 +231,21 @@ class Workshop:
         write_atomic(self.root / "params.yaml", with_values(self._origin.params, values))
         write_atomic(self.root / "dvc.lock", edited_lock(self._origin.lock, values, keep=("check", "prepare")))
 
-    def save(self, name: str) -> None:
-        """Put the model and the run of this folder into DVC's cache, and make it the experiment of that name."""
+    def save(self, name: str, stages: Sequence[str] = ("train",)) -> None:
+        """Put the model and the run of this folder into DVC's cache, and make it the experiment of that name.
+
+        Args:
+            name: Of the experiment.
+            stages: What was run here, in order.
+        """
         from dvc.repo import Repo
 
         with contextlib.chdir(self.root), Repo() as repo:  # DVC looks for a target from the working directory on
-            repo.commit("train", force=True, allow_missing=True, relink=False)
+            for stage in stages:
+                repo.commit(stage, force=True, allow_missing=True, relink=False)
         self._git("add", "--all")
         tree, base = self._git("write-tree"), self._origin.commit
-        commit = self._git("commit-tree", tree, "-p", base, "-m", f"trial {name}")
+        commit = self._git("commit-tree", tree, "-p", base, "-m", f"run {name}")
         self._git("update-ref", f"refs/exps/{base[:2]}/{base[2:]}/{name}", commit)
 
     def _git(self, *arguments: str) -> str:

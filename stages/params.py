@@ -112,6 +112,7 @@ class Tune(_Group):
     sampler: Literal["tpe", "random"] = Field(description="tpe or random")
     pruner: Literal["median", "hyperband", "none"] = Field(description="median, hyperband or none")
     seed: int = Field(ge=0, lt=2**31, strict=True, description="a whole number from 0")
+    confirm_seeds: int = Field(ge=0, le=100, strict=True, description="a whole number from 0 to 100")
     storage: str | None = Field(description="an SQLAlchemy URL, or null")
     space: dict[str, Dimension] = Field(
         min_length=1, description="a mapping of at least one training key to its values"

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import socket
 import statistics
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing.connection import wait
-from pathlib import Path
-from types import FrameType
-from typing import Any
 
-import psutil
 from optuna.trial import FrozenTrial, Trial
 
+from stages.crew import IN_A_ROW, LOGS, Crew, log_of
 from stages.experiments import Origin
 from stages.failures import Failure
-from stages.repository import main_root
-from stages.request import dvc_above
 from stages.sampling import Exhausted
-from stages.storage import HEARTBEAT, HOME, Broken, GivenUp
+from stages.storage import HEARTBEAT, Broken, GivenUp
 from stages.studies import Study
 from stages.study_mirror import StudyMirror
 from stages.trials import FINISHED, OBJECTIVE
-from stages.workers import Done, EpochEnded, Failed, Place, Stopped, Task, Told, Worker
-
-IN_A_ROW = 3  # failures of one kind that stop a study
-LOGS = HOME / "logs"
-WORK = HOME / "work"
+from stages.wording import duration, words
+from stages.workers import Done, EpochEnded, Failed, Over, Place, Stopped, Task
 
 
 class Search:
@@ -50,15 +37,11 @@ class Search:
             origin: What the experiments start from.
             mirror: Where else trials are told of.
         """
-        self._study, self._origin, self._mirror = study, origin, mirror
+        self._study, self._mirror = study, mirror
         self._deadline = time.monotonic() + timeout if timeout is not None else None
-        self._free: list[Place | Worker] = list(places)  # workers that are there come first
-        host = socket.gethostname()
-        self._folders = [WORK / f"{host}-{os.getpid()}-{number}" for number, _ in enumerate(places)]
-        self._at_work: dict[Worker, Trial] = {}
-        self._row = ("", 0)
+        self._crew = Crew(places, origin, self._lost)
+        self._trials: dict[str, Trial] = {}
         self._exhausted = False
-        self._above = dvc_above() if "DVC_STAGE" in os.environ else None
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -67,32 +50,25 @@ class Search:
         Raises:
             Failure: Three trials in a row failed in the same way, the storage is gone, or the DVC that started this.
         """
-        _sweep()
-        terminated = signal.signal(signal.SIGTERM, _interrupt)
         threading.Thread(target=self._beat, daemon=True).start()
         try:
-            self._search()
+            with self._crew:
+                self._search()
         finally:
-            interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave processes behind
             self._ended.set()
-            for worker in [*self._at_work, *self._free]:
-                if isinstance(worker, Worker):
-                    worker.end()
-            for trial in self._at_work.values():
-                with suppress(GivenUp, Failure):  # then the next study finds that this process is gone
-                    self._study.settle(trial, "lost", "the study was stopped")
-                    self._mirror.finished(self._frozen(trial))
-            for folder in self._folders:
-                shutil.rmtree(folder, ignore_errors=True)
-            signal.signal(signal.SIGTERM, terminated)
-            signal.signal(signal.SIGINT, interrupted)
+
+    def _lost(self, task: Task) -> None:
+        trial = self._trials[task.name]
+        with suppress(GivenUp, Failure):  # then the next study finds that this process is gone
+            self._study.settle(trial, "lost", "the study was stopped")
+            self._mirror.finished(self._frozen(trial))
 
     def _search(self) -> None:
         waiting = False
         while True:
-            self._check_above()
+            self._crew.check_above()
             more = self._hand_out()
-            if not self._at_work:
+            if not self._crew.is_at_work:
                 if not more or len(self._study.finished()) >= self._study.target:
                     return
                 if not waiting:
@@ -100,13 +76,12 @@ class Search:
                 waiting = True
                 time.sleep(1)
                 continue
-            told = wait([worker.connection for worker in self._at_work], timeout=1)
-            for worker in [worker for worker in self._at_work if worker.connection in told]:
-                self._hear(worker, worker.hear())
+            for task, told in self._crew.hear(self._judge):
+                self._over(task.name, told)
 
     def _hand_out(self) -> bool:
         """Give each free worker a trial; returns whether there may be more to do."""
-        while self._free:
+        while self._crew.is_free:
             if self._exhausted or (self._deadline is not None and time.monotonic() > self._deadline):
                 return False
             try:
@@ -117,29 +92,23 @@ class Search:
                 return False
             if trial is None:
                 return True
-            free = self._free.pop(0)
-            if isinstance(free, Place):
-                free = Worker(free, self._folders[len(self._at_work)], self._origin)
-            self._at_work[free] = trial
             name = trial.user_attrs["name"]
+            self._trials[name] = trial
             self._mirror.begin(self._frozen(trial))
-            free.begin(Task(name, dict(trial.params), self._study.arguments(trial.params), LOGS / f"{name}.log"))
+            self._crew.begin(Task(name, dict(trial.params), self._study.arguments(trial.params), LOGS / f"{name}.log"))
         return True
 
-    def _hear(self, worker: Worker, told: Told) -> None:
-        """Note what a worker tells of its trial, and take the worker back when the trial is over."""
-        trial = self._at_work[worker]
-        if isinstance(told, EpochEnded):
-            self._mirror.epoch(trial.user_attrs["name"], told.number, told.metrics)
-            stop = True
-            with suppress(GivenUp):
-                stop = self._study.report(trial, told.number, told.metrics[OBJECTIVE])
-            worker.answer(stop)
-            return
-        if isinstance(told, Failed) and told.kind in ("crashed", "refused"):  # the process is gone, or may be damaged
-            worker.restart()
-        del self._at_work[worker]
-        self._free.insert(0, worker)
+    def _judge(self, task: Task, epoch: EpochEnded) -> bool:
+        """Note an epoch; returns whether the trial is to be stopped."""
+        self._mirror.epoch(task.name, epoch.number, epoch.metrics)
+        try:
+            return self._study.report(self._trials[task.name], epoch.number, epoch.metrics[OBJECTIVE])
+        except GivenUp:
+            return True
+
+    def _over(self, name: str, told: Over) -> None:
+        """Note what came of a trial."""
+        trial = self._trials[name]
         try:
             self._note(trial, told)
         except GivenUp:
@@ -148,9 +117,13 @@ class Search:
         frozen = self._frozen(trial)
         self._mirror.finished(frozen)
         print(self._line(frozen), flush=True)
-        self._count(told, LOGS / f"{trial.user_attrs['name']}.log")
+        if self._crew.is_hopeless(told) and isinstance(told, Failed):
+            raise Failure(
+                f"the study is stopped: {IN_A_ROW} trials in a row failed ({told.kind}): {told.reason}; "
+                f"see {log_of(name)}"
+            )
 
-    def _note(self, trial: Trial, told: Done | Stopped | Failed) -> None:
+    def _note(self, trial: Trial, told: Over) -> None:
         if isinstance(told, Done):
             self._study.complete(trial, told.metrics, told.train_seconds)
         elif isinstance(told, Stopped):
@@ -160,17 +133,6 @@ class Search:
         else:
             self._study.fail(trial, told.kind, told.reason, told.seconds)
 
-    def _count(self, told: Told, log: Path) -> None:
-        if not isinstance(told, Failed):
-            self._row = ("", 0)
-            return
-        kind, count = self._row
-        self._row = (told.kind, count + 1 if kind == told.kind else 1)
-        if self._row[1] >= IN_A_ROW:
-            raise Failure(
-                f"the study is stopped: {IN_A_ROW} trials in a row failed ({told.kind}): {told.reason}; {_seen(log)}"
-            )
-
     def _line(self, trial: FrozenTrial) -> str:
         """What a trial was, what came of it, and how much is left."""
         parts = [f"trial {trial.number}: {words(trial.params)}: "]
@@ -178,62 +140,22 @@ class Search:
         if trial.state in FINISHED:
             parts.append(f"mAP50 {trial.value or 0.0:.3f}, {trial.state.name.lower()}, {seconds:.0f} s")
         else:
-            log = LOGS / f"{trial.user_attrs['name']}.log"
-            parts.append(f"failed after {seconds:.0f} s: {trial.user_attrs.get('reason', '')}; {_seen(log)}")
+            why, log = trial.user_attrs.get("reason", ""), log_of(trial.user_attrs["name"])
+            parts.append(f"failed after {seconds:.0f} s: {why}; see {log}")
         best, finished = self._study.best(), self._study.finished()
         if best is not None:
             parts.append(f"; best {best.value:.3f} (trial {best.number})")
         left = max(0, self._study.target - len(finished))
         times = [trial.user_attrs["seconds"] for trial in finished if trial.user_attrs.get("seconds")]
         if left and times:
-            rounds = -(-left // len(self._folders))
+            rounds = -(-left // self._crew.size)
             parts.append(f"; {left} left, about {duration(rounds * statistics.mean(times))}")
         return "".join(parts)
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         return self._study.trials()[trial.number]
 
-    def _check_above(self) -> None:
-        """Stop with the command that started this: whoever killed it wants to start anew."""
-        if self._above is None:
-            return
-        with suppress(psutil.NoSuchProcess):
-            if self._above.is_running() and self._above.status() != psutil.STATUS_ZOMBIE:
-                return
-        raise Failure("the dvc that started this study is gone; the same command goes on with it")
-
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT):
             with suppress(*Broken):  # the next one may come through
                 self._study.beat()
-
-
-def words(point: dict[str, Any]) -> str:
-    """A point as text: `epochs 5, lr0 0.002`."""
-    return ", ".join(
-        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in point.items()
-    )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as text, as exact as an estimate is."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _seen(log: Path) -> str:
-    """Where to read on."""
-    return f"see {log.relative_to(main_root()).as_posix()}"
-
-
-def _sweep() -> None:
-    """Remove the folders of workers whose study was killed on this machine."""
-    for old in WORK.glob(f"{socket.gethostname()}-*-*"):
-        pid = int(old.name.split("-")[-2])
-        if pid == os.getpid() or not psutil.pid_exists(pid):
-            shutil.rmtree(old, ignore_errors=True)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

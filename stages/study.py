@@ -3,8 +3,8 @@
     python -m stages.study
 
 Ends at once unless a command asks for it: `dvc exp run tune` does. Reads params.yaml and data/prepared; writes
-reports/study (study.json, trials.csv, history.csv) and, where a trial was better than what params.yaml holds, its
-searched keys.
+reports/study (study.json, trials.csv, history.csv, compared.csv) and, where a trial was better than what params.yaml
+holds, its searched keys.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ PLACEHOLDERS = {
     "study.json": "{}\n",
     "trials.csv": "number,name,source,state,mAP50,best\n",
     "history.csv": "number,mAP50,best\n",
+    "compared.csv": "name,source,mAP50,seconds,test_mAP50,ms_per_image\n",
 }
 
 

@@ -7,6 +7,7 @@ A run that is there already is left as it is, so this can be repeated at any tim
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import nullcontext
@@ -19,7 +20,7 @@ from stages.databases import hidden
 from stages.experiments import is_study, study_of
 from stages.failures import Failure
 from stages.params import PARAMS, read
-from stages.repository import ROOT, commit, experiment_name, git, main_root, run_name
+from stages.repository import REPORTS, ROOT, commit, experiment_name, git, main_root, run_name
 from stages.tracking import Mirror, Store, Unreachable, store
 
 
@@ -98,8 +99,26 @@ def _studies(target: Store, names: Collection[str] | None) -> Iterator[str]:
     for name, identity, trials in known:
         if names is not None and (name not in names or any(trial.state.name == "RUNNING" for trial in trials)):
             continue  # a study at work sees to its mirror itself
-        if lacking := study_mirror.catch_up(target, study_mirror.Subject(name, identity), trials, {}):
+        lacking = study_mirror.catch_up(target, study_mirror.Subject(name, identity), trials, {})
+        if name == _reported():
+            target.attach(target.parent(name), report_files())
+        if lacking:
             yield f"{name}: {lacking} trials mirrored"
+
+
+def report_files() -> dict[str, Path | bytes]:
+    """What the workspace tells of its study: the tables, the decision and its figures."""
+    named = [REPORTS / "decision.md", REPORTS / "confirmation.csv"]
+    files = [*named, *sorted(REPORTS.glob("figures/*.png")), *sorted(REPORTS.glob("study/*"))]
+    return {path.relative_to(REPORTS).as_posix(): path for path in files if path.is_file()}
+
+
+def _reported() -> str:
+    """The study that the workspace tells of, where it tells of one."""
+    try:
+        return str(json.loads((REPORTS / "study" / "study.json").read_text(encoding="utf-8")).get("name", ""))
+    except (OSError, ValueError):
+        return ""
 
 
 def _experiments(target: Store, kept: Mapping[str, tuple[str, str]]) -> Iterator[str]:

@@ -124,18 +124,22 @@ class Store:
     def _write(self, record: Record) -> None:
         run = Run(self, record.name, record.params, record.tags, self.find(record.name), record.study)
         run.log(record.points)
+        self.attach(run.id, record.files)
+        self.client.set_tag(run.id, "content", record.content)
+        run.end(record.status)
+
+    def attach(self, run: str, files: Mapping[str, Path | bytes]) -> None:
+        """Keep files with a run, or their content, by the path among its artifacts."""
         with tempfile.TemporaryDirectory(dir=HOME) as folder:  # MLflow keeps files under the names they have
-            for place, path in record.files.items():
+            for place, path in files.items():
                 target = Path(folder) / place
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if isinstance(path, bytes):
                     target.write_bytes(path)
                 else:
                     shutil.copyfile(path, target)
-            if record.files:
-                self.client.log_artifacts(run.id, folder)
-        self.client.set_tag(run.id, "content", record.content)
-        run.end(record.status)
+            if files:
+                self.client.log_artifacts(run, folder)
 
 
 def _make_database(uri: str) -> None:

@@ -19,9 +19,9 @@ COLUMNS = ("number", "name", "source", "state", OBJECTIVE, "best", "seconds", "e
 def table(trials: Iterable[FrozenTrial], keys: Sequence[str]) -> str:
     """The trials as comma-separated values, a row each.
 
-    Columns: number; name (in DVC and MLflow); source (sampler, enqueued, baseline, grid; trial, of another study);
-    state; mAP50 (0 to 1; of a pruned trial, its last); best (so far); seconds of training; epochs_trained; the searched
-    keys; reason (of a failure).
+    Columns: number; name (in DVC and MLflow); source (sampler, enqueued, baseline, grid, tuned, confirmation; trial, of
+    another study); state; mAP50 (0 to 1; of a pruned trial, its last); best (so far); seconds of training;
+    epochs_trained; the searched keys; reason (of a failure).
     """
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")

@@ -1,29 +1,32 @@
-"""Stage tune: what the study found, in a few lines, and whether the test split agrees.
+"""Stage tune: what was found, how sure that is, and what to put into staging.
 
     python -m stages.tune
 
-Reads reports/study and the metrics of train and evaluate; writes reports/decision.md, and mirrors the study in MLflow
-where that was missed.
+Reads reports/study and the metrics of train and evaluate; writes reports/decision.md, reports/figures and
+reports/confirmation.csv. Only where a command asks for it (`dvc exp run tune` does) are the baseline and the best
+trained again with other seeds, the whole report written and a model registered; else a short report is written.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
-from stages import failures, pending
+from stages import evidence, failures, pending, request
 from stages.experiments import is_study
 from stages.params import PARAMS, read
 from stages.repository import REPORTS, commit, git, write_atomic
 from stages.space import same
 
+DECISION, FIGURES, CONFIRMATION = REPORTS / "decision.md", REPORTS / "figures", REPORTS / "confirmation.csv"
 NEXT = "`dvc exp run tune` runs a study"
 
 
-def verdict(
+def short_report(
     study: dict[str, Any], now: dict[str, Any], data: str, test: dict[str, float], before: dict[str, float] | None
 ) -> str:
-    """The verdict in Markdown.
+    """What this is, its numbers, and how to go on, in Markdown.
 
     Args:
         study: The content of study.json; empty where there was no study.
@@ -32,13 +35,13 @@ def verdict(
         test: Metrics of the model on the test split, 0 to 1.
         before: The same of the commit that the run started from, if it has them.
     """
-    lines = ["# Decision", ""]
+    lines = ["# Decision", "", "Nothing is decided here: one run, one seed.", ""]
     measured = f"On the test split the model of params.yaml has mAP50 {test['mAP50']:.3f}"
     if before is not None:
         measured += f" (at the last commit {before['mAP50']:.3f}, {test['mAP50'] - before['mAP50']:+.3f})"
     if not study or study["best"] is None:
         why = "No trial of the study is complete" if study else "No study was made of it"
-        return "\n".join([*lines, f"{measured}.", "", f"{why}: {NEXT}.", ""])
+        return "\n".join([*lines, f"{measured}, n = 1.", "", f"{why}: {NEXT}, `make compare` shows what there is.", ""])
     best, start = study["best"], study["start"]
     finished = study["trials"].get("complete", 0) + study["trials"].get("pruned", 0)
     found = f"Study {study['name']} has {finished} finished trials. Its best, trial {best['number']} ({best['name']}), "
@@ -47,28 +50,65 @@ def verdict(
         found += f"; what it started from has {start['mAP50']:.3f} ({best['mAP50'] - start['mAP50']:+.3f})"
     lines += [f"{found}.", "", "| key | at the start | best |", "|---|---|---|"]
     lines += [f"| {key} | {start['params'].get(key)} | {value} |" for key, value in best["params"].items()]
-    searched, fixed = ({key: now.get(key) for key in study_keys} for study_keys in (best["params"], study["fixed"]))
-    if data != study["data"] or same(fixed) != same(study["fixed"]):
-        measured += ". The study was of other data or other fixed parameters"
-    elif same(searched) != same(best["params"]):
+    if why := differs(study, now, data):
+        measured += f". {why}"
+    elif same({key: now.get(key) for key in best["params"]}) != same(best["params"]):
         measured += ". These are not the parameters that the study found best"
-    return "\n".join([*lines, "", f"{measured}.", ""])
+    return "\n".join([*lines, "", f"{measured}.", "", "`dvc exp run tune` writes the whole report.", ""])
+
+
+def differs(study: dict[str, Any], now: dict[str, Any], data: str) -> str:
+    """Why the study says nothing of the present parameters and data; nothing where it does."""
+    fixed = {key: now.get(key) for key in study["fixed"]}
+    if data != study["data"] or same(fixed) != same(study["fixed"]):
+        return "The study was of other data or other fixed parameters"
+    return ""
+
+
+def stamp() -> str:
+    """A line that names the results which a whole report is of."""
+    results = [REPORTS / "study" / name for name in ("study.json", "trials.csv", "compared.csv")]
+    results.append(REPORTS / "evaluate" / "metrics.json")
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() if path.is_file() else b"" for path in results)).hexdigest()
+    return f"<!-- of results {digest[:16]} -->"
 
 
 def main() -> None:
     study = json.loads((REPORTS / "study" / "study.json").read_text(encoding="utf-8"))
     test = json.loads((REPORTS / "evaluate" / "metrics.json").read_text(encoding="utf-8"))
-    before = git("show", f"{commit()}:./reports/evaluate/metrics.json") if commit() else ""
-    data = json.loads((REPORTS / "data" / "summary.json").read_text(encoding="utf-8"))["digest"]
-    text = verdict(study, read(PARAMS), data, test, json.loads(before) if before else None)
-    write_atomic(REPORTS / "decision.md", text)
-    print("\n".join(line for line in text.splitlines()[2:] if line and not line.startswith("|")))
+    summary = json.loads((REPORTS / "data" / "summary.json").read_text(encoding="utf-8"))
+    now, asked, results = read(PARAMS), request.is_asked_for(), stamp()
+    found = evidence.read(REPORTS / "study") if asked else None
+    if found is not None and found.best is not None and not differs(study, now, summary["digest"]):
+        from stages.judging import judge  # takes seconds, and each `dvc repro` and each point of a grid comes by
+
+        judge(found, summary, test, results, REPORTS)
+    elif not asked and DECISION.is_file() and DECISION.read_text(encoding="utf-8").startswith(results):
+        print("reports/decision.md is of these results and stays as it is")
+        _placeholders(keep=True)
+    else:
+        before = git("show", f"{commit()}:./reports/evaluate/metrics.json") if commit() else ""
+        text = short_report(study, now, summary["digest"], test, json.loads(before) if before else None)
+        _placeholders(keep=False)
+        write_atomic(DECISION, text)
+        print("\n".join(line for line in text.splitlines()[2:] if line and not line.startswith("|")))
     if any(is_study(name) for name in pending.everything()):
         from stages.sync import mirror_pending_studies  # takes seconds, and hardly ever has anything to do
 
         mirror_pending_studies()
     if study:
-        print("compare: `dvc exp show`; keep: `git add -A`, `git commit`; go on: `dvc exp run tune -S tune.trials=...`")
+        print("compare: `make compare`; keep: `git add -A`, `git commit`; go on: `dvc exp run tune -S tune.trials=...`")
+
+
+def _placeholders(keep: bool) -> None:
+    """DVC wants to see every out of a stage; what belongs to another report goes."""
+    about = FIGURES / "about.txt"
+    if not about.is_file():
+        write_atomic(about, "What stands here was drawn for reports/decision.md.\n")
+    if not CONFIRMATION.is_file() or not keep:
+        write_atomic(CONFIRMATION, "role,name,seed,mAP50,test_mAP50,seconds,ms_per_image,reason\n")
+    for figure in FIGURES.glob("*.png") if not keep else ():
+        figure.unlink()
 
 
 if __name__ == "__main__":

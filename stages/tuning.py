@@ -10,15 +10,17 @@ from pathlib import Path
 from stages import params
 from stages.experiments import Origin, code_digests, edited_lock, prepared, with_values
 from stages.failures import Failure
-from stages.measured import measured
+from stages.measured import Found, measured
+from stages.measured import table as measured_table
 from stages.params import Params
 from stages.repository import DATA, ROOT, commit, write_atomic
-from stages.search import Search, words
+from stages.search import Search
 from stages.space import Point, same
 from stages.storage import open_storage
 from stages.studies import Study, identity
 from stages.study_mirror import StudyMirror, Subject
 from stages.trials import history, table
+from stages.wording import words
 from stages.workers import places
 
 LOCK = ROOT / "dvc.lock"
@@ -28,7 +30,7 @@ def tune(reports: Path) -> None:
     """Search, report, and write the best parameters back.
 
     Args:
-        reports: A folder for study.json, trials.csv and history.csv.
+        reports: A folder for study.json, trials.csv, history.csv and compared.csv.
 
     Raises:
         Failure: There is no data or no commit yet, the storage cannot be had, or the search was stopped.
@@ -45,7 +47,8 @@ def tune(reports: Path) -> None:
     if lock["prepare"]["params"]["params.yaml"]["data"] != params.read(params.PARAMS)["data"]:
         raise Failure("data in params.yaml was changed since data/prepared was made: run `dvc repro prepare`")
     digest = json.loads((DATA / "summary.json").read_text(encoding="utf-8"))["digest"]
-    known = list(measured({**code, data["path"]: data["md5"]}, base))
+    found = measured({**code, data["path"]: data["md5"]}, base)
+    known = found.trainings
 
     study = Study(given, identity(given, digest, code), open_storage(given.tune.storage))
     study.recover()
@@ -61,7 +64,7 @@ def tune(reports: Path) -> None:
             Search(study, given.tune.timeout, places(given.tune.workers, given.device), origin, mirror).run()
         status = "FINISHED"
     finally:
-        mirror.close(study.trials(), _report(study, reports), status)
+        mirror.close(study.trials(), _report(study, found, reports), status)
 
     if own is not None:
         before = study.value(own)
@@ -84,11 +87,13 @@ def _announce(study: Study, given: Params, new: Mapping[str, int]) -> None:
         print(f"nothing to add: `dvc exp run tune -S tune.trials={finished + given.tune.trials}` goes on", flush=True)
 
 
-def _report(study: Study, folder: Path) -> dict[str, str]:
-    """Write what is known of the study; returns it, by the name of the file."""
+def _report(study: Study, found: Found, folder: Path) -> dict[str, str]:
+    """Write what is known of the study and of what it is compared with; returns it, by the name of the file."""
+    left_out = {"other data or code": found.others, "unreadable": found.unreadable}
     files = {
-        "study.json": json.dumps(study.summary(), indent=2) + "\n",
+        "study.json": json.dumps({**study.summary(), "left_out": left_out}, indent=2) + "\n",
         "trials.csv": table(study.trials(), list(study.distributions)),
+        "compared.csv": measured_table(found.trainings),
         "history.csv": history(study.trials()),
     }
     for name, content in files.items():

@@ -39,12 +39,21 @@ class Place:
 
 @dataclass(frozen=True)
 class Task:
-    """A trial to train: its name, the values of the searched keys, all training arguments, and a file for the log."""
+    """A run to make.
+
+    Attributes:
+        name: Of its experiment.
+        values: Of the keys in which its params.yaml differs from the one of the origin.
+        arguments: All training arguments.
+        log: A file for what the training prints.
+        classes: Names of the classes where the model is measured on the test split too, else nothing.
+    """
 
     name: str
     values: dict[str, Any]
     arguments: dict[str, Any]
     log: Path
+    classes: tuple[str, ...] = ()
 
 
 # What a worker tells. Seconds are those since the task was begun.
@@ -60,7 +69,7 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class Done:
-    """The trial is trained, and an experiment of DVC."""
+    """The model is trained, and the run an experiment of DVC."""
 
     metrics: dict[str, float]
     train_seconds: float
@@ -82,7 +91,8 @@ class Failed:
     seconds: float
 
 
-Told = EpochEnded | Done | Stopped | Failed
+Over = Done | Stopped | Failed
+Told = EpochEnded | Over
 
 
 def places(workers: int | None, device: int | str | None) -> list[Place]:
@@ -218,7 +228,13 @@ def _train(connection: Connection, workshop: Workshop, task: Task, begun: float)
         trained = train_with_report(task.arguments, DATA, models, report, [listen])
     except _Stop:
         return Stopped(time.monotonic() - begun)
-    workshop.save(task.name)
+    if task.classes:
+        from stages.evaluation import evaluate_with_report  # takes seconds, and trials do without
+
+        tested = workshop.root / "reports" / "evaluate"
+        imgsz, device = task.arguments["imgsz"], task.arguments["device"]
+        evaluate_with_report(trained.model, DATA, imgsz, device, task.classes, tested)
+    workshop.save(task.name, ("train", "evaluate") if task.classes else ("train",))
     measured = {name: round(value, 5) for name, value in trained.metrics.items()}
     return Done(measured, trained.train_seconds)
 

@@ -85,7 +85,7 @@ def make_project(root: Path, quick: bool = False) -> Project:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(SOURCE / name, root / name)
     project = Project(root)
-    for name in ("training.py", "evaluate.py", "yolo.py") if quick else ():
+    for name in ("training.py", "evaluation.py", "yolo.py") if quick else ():
         shutil.copy2(SOURCE / "tests" / "quick" / name, root / "stages" / name)
     for old, new in SMALL.items():
         project.replace("params.yaml", old, new)

@@ -1,10 +1,10 @@
-"""The verdict on a study: every number that it tells, and what it says where there is nothing to tell."""
+"""The short_report on a study: every number that it tells, and what it says where there is nothing to tell."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from stages.tune import verdict
+from stages.tune import short_report
 
 STUDY: dict[str, Any] = {
     "name": "tune-0a1b2c",
@@ -18,7 +18,7 @@ TEST = {"mAP50": 0.79}
 
 
 def test_it_tells_the_best_what_it_beat_and_the_test_split() -> None:
-    text = verdict(STUDY, {"epochs": 5, "lr0": 0.001, "seed": 0}, "digest", TEST, {"mAP50": 0.73})
+    text = short_report(STUDY, {"epochs": 5, "lr0": 0.001, "seed": 0}, "digest", TEST, {"mAP50": 0.73})
     assert "Study tune-0a1b2c has 13 finished trials" in text
     assert "trial 7 (tune-0a1b2c-007), has mAP50 0.800 on the validation split" in text
     assert "what it started from has 0.724 (+0.076)" in text
@@ -27,15 +27,15 @@ def test_it_tells_the_best_what_it_beat_and_the_test_split() -> None:
 
 
 def test_it_says_when_the_model_is_not_the_studys_best() -> None:
-    edited = verdict(STUDY, {"epochs": 3, "lr0": 0.001, "seed": 0}, "digest", TEST, None)
+    edited = short_report(STUDY, {"epochs": 3, "lr0": 0.001, "seed": 0}, "digest", TEST, None)
     assert "These are not the parameters that the study found best" in edited
     for now, data in (({"seed": 1}, "digest"), ({"seed": 0}, "other")):
-        other = verdict(STUDY, {"epochs": 5, "lr0": 0.001, **now}, data, TEST, None)
+        other = short_report(STUDY, {"epochs": 5, "lr0": 0.001, **now}, data, TEST, None)
         assert "The study was of other data or other fixed parameters" in other
 
 
 def test_without_a_study_or_a_complete_trial_it_says_how_to_begin() -> None:
     for study in ({}, {**STUDY, "best": None}):
-        text = verdict(study, {}, "digest", TEST, None)
+        text = short_report(study, {}, "digest", TEST, None)
         assert "mAP50 0.790." in text
         assert "`dvc exp run tune` runs a study" in text

@@ -1,0 +1,225 @@
+"""The figures of a decision report, as PNG: readable on a projector, told apart with every kind of colour vision.
+
+Whatever a colour says, a shape or a line style says too.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stages.confirmation import Confirmation, Role
+from stages.decision import Decision
+from stages.evidence import Evidence, Row
+from stages.influence import Influence
+from stages.progress import Band, Curve
+from stages.significance import Noise
+from stages.wording import words
+
+# Okabe and Ito's palette.
+BLACK, ORANGE, SKY, GREEN, BLUE, RED, GREY = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#767676"
+
+MARKS: Mapping[Role, tuple[str, str]] = {"baseline": ("s", BLACK), "best": ("o", BLUE), "cheapest": ("^", ORANGE)}
+VALIDATION, TEST = "mAP50, validation split", "mAP50, test split"
+
+
+def progress(curves: Mapping[str, Mapping[str, Curve]], bands: Mapping[str, Band], start: float | None) -> bytes:
+    """The best so far over its cost, a panel for each way to count cost.
+
+    Args:
+        curves: `Optuna` and `grid`, where there are any, by the name of the cost.
+        bands: The random orders, by the name of the cost.
+        start: The baseline's value, where somebody has measured it.
+    """
+    costs = list(curves)
+    figure = Figure(figsize=(12.5, 4.8), layout="constrained")
+    axes = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    styles = {"Optuna": (BLUE, "-", "o"), "grid": (ORANGE, "--", "s")}
+    for axis, cost in zip(axes, costs, strict=True):
+        band = bands[cost]
+        axis.fill_between(band.cost, band.low, band.high, color=GREY, alpha=0.25, linewidth=0)
+        axis.plot(band.cost, band.mean, color=GREY, linestyle=":", linewidth=2.5, label="the same trials, random order")
+        for name, curve in curves[cost].items():
+            colour, line, mark = styles[name]
+            every = max(1, len(curve.cost) // 25)
+            axis.step(
+                curve.cost, curve.best, where="post", color=colour, linestyle=line, marker=mark, markevery=every,
+                linewidth=2.5, label=name,
+            )  # fmt: skip
+        if start is not None:
+            axis.axhline(start, color=BLACK, linestyle="-.", linewidth=1.5, label="baseline")
+        _plain(axis, cost, VALIDATION if axis is axes[0] else "")
+        axis.set_xlim(left=0)
+    axes[0].set_title("Best so far over what it cost", loc="left", fontsize=15)
+    axes[-1].legend(fontsize=12, loc="lower right")
+    return _png(figure)
+
+
+def slices(evidence: Evidence, noise: Noise | None) -> bytes:
+    """Each trial over each searched key; the grey band is as far below the best as seeds alone could bring it."""
+    keys = evidence.keys
+    columns = min(3, len(keys))
+    rows = math.ceil(len(keys) / columns)
+    figure = Figure(figsize=(12.5, 0.6 + 3.7 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
+    best = evidence.best
+    complete = evidence.complete
+    stopped = [row for row in evidence.finished if row.state == "pruned"]
+    for axis, key in zip(axes, keys, strict=False):
+        places, ticks = _places(key, evidence.trials)
+        alpha = 0.8 if len(complete) < 200 else 0.3
+        if best is not None and best.value is not None and noise is not None:
+            axis.axhspan(best.value - noise.margin(), best.value, color=GREY, alpha=0.25, linewidth=0)
+        for rows_, mark, colour, face, name in (
+            (complete, "o", BLUE, BLUE, "complete"),
+            (stopped, "v", RED, "none", "stopped early"),
+        ):
+            x, y = [places(row.point[key]) for row in rows_], [row.value for row in rows_]
+            axis.scatter(x, y, marker=mark, edgecolors=colour, facecolors=face, s=55, alpha=alpha, label=name)
+        if best is not None:
+            at = [places(best.point[key])], [best.value]
+            axis.scatter(*at, marker="*", s=330, color=ORANGE, edgecolors=BLACK, label="best", zorder=3)
+        if ticks is not None:
+            axis.set_xticks(range(len(ticks)), ticks)
+            axis.margins(x=0.15)
+        elif evidence.study["space"][key].get("log"):
+            axis.set_xscale("log")
+        elif all(isinstance(row.point[key], int) for row in complete):
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        _plain(axis, key, VALIDATION if axis in axes[::columns] else "")
+    for axis in axes[len(keys) :]:
+        axis.axis("off")
+    handles, labels = axes[0].get_legend_handles_labels()
+    home = axes[-1] if len(axes) > len(keys) else axes[0]
+    home.legend(handles, labels, fontsize=12, loc="center" if len(axes) > len(keys) else "lower right")
+    return _png(figure)
+
+
+def _places(key: str, rows: Sequence[Row]) -> tuple[Any, list[str] | None]:
+    """Where a value stands on its axis, and the names of the places where values are no numbers or few."""
+    values = [row.point.get(key) for row in rows]
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values) and len(set(values)) > 3:
+        return float, None
+    names = sorted({_name(value) for value in values}, key=lambda name: (not _is_number(name), _number(name), name))
+    return (lambda value: names.index(_name(value))), names
+
+
+def _name(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _is_number(name: str) -> bool:
+    return name.replace(".", "", 1).replace("e-", "", 1).isdigit()
+
+
+def _number(name: str) -> float:
+    return float(name) if _is_number(name) else 0.0
+
+
+def importance(found: Sequence[Influence]) -> bytes:
+    """How much each key decides, and the difference between its groups beside what seeds alone could make."""
+    figure = Figure(figsize=(12.5, 1.8 + 0.6 * len(found)), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    order = sorted(found, key=lambda one: one.importance or 0.0)
+    names = [one.key for one in order]
+    bars = left.barh(names, [one.importance or 0.0 for one in order], color=BLUE)
+    left.bar_label(bars, [f"{one.importance:.2f}" if one.importance is not None else "?" for one in order], fontsize=12)
+    left.set_xlim(0, 1.1)
+    _plain(left, "importance (PED-ANOVA, together 1)", "")
+    right.barh(names, [one.difference for one in order], color=SKY, edgecolor=BLACK, label="best group less worst")
+    for place, one in enumerate(order):
+        if one.luck is not None:
+            right.plot([one.luck] * 2, [place - 0.4, place + 0.4], color=RED, linewidth=3,
+                       label="what seeds alone could make" if place == 0 else None)  # fmt: skip
+    _plain(right, "difference in mAP50, validation split", "")
+    right.legend(fontsize=12, loc="lower right")
+    for axis in (left, right):
+        axis.grid(axis="y", visible=False)
+    return _png(figure)
+
+
+def tradeoff(evidence: Evidence, decision: Decision | None, noise: Noise | None) -> bytes:
+    """Each trial's result over the seconds of its training."""
+    figure = Figure(figsize=(9, 5.2), layout="constrained")
+    axis = figure.subplots()
+    complete = [row for row in evidence.complete if row.seconds]
+    grid = [row for row in complete if row.source == "grid"]
+    best = evidence.best
+    if best is not None and best.value is not None and noise is not None:
+        low = best.value - noise.margin()
+        axis.axhspan(low, best.value, color=GREY, alpha=0.25, linewidth=0, label="within the noise of the best")
+    for rows, mark, colour, name in (
+        ([row for row in complete if row not in grid], "o", SKY, "trials"),
+        (grid, "s", GREEN, "grid"),
+    ):
+        if rows:
+            x, y = [row.seconds or 0.0 for row in rows], [row.value or 0.0 for row in rows]
+            axis.scatter(x, y, marker=mark, color=colour, edgecolors=BLACK, s=60, alpha=0.7, label=name)
+    for role, standing in (decision.standings if decision else {}).items():
+        setting = standing.setting
+        if setting.validated is None or setting.seconds is None:
+            continue
+        mark, colour = MARKS[role]
+        axis.scatter([setting.seconds], [setting.validated], marker=mark, s=260, facecolors="none", edgecolors=colour,
+                     linewidths=3, label=role)  # fmt: skip
+    axis.set_xlim(left=0)
+    axis.legend(fontsize=12, loc="lower right")
+    _plain(axis, "seconds of training", VALIDATION)
+    axis.set_title("What a training costs and gives", loc="left", fontsize=15)
+    return _png(figure)
+
+
+def confirmation(done: Confirmation, decision: Decision) -> bytes:
+    """The test split: each repeat, lines between those of one seed, and the mean with its 95 % interval."""
+    roles = [setting.role for setting in done.settings if setting.role in decision.standings]
+    figure = Figure(figsize=(9, 5.2), layout="constrained")
+    axis = figure.subplots()
+    for seed in sorted({one.seed for one in done.repeats}):
+        pairs = [(place, one.tested) for place, role in enumerate(roles) for one in done.of(role) if one.seed == seed]
+        axis.plot(*zip(*pairs, strict=True), color=GREY, linewidth=1.2, zorder=1)
+        axis.annotate(f"seed {seed}", pairs[-1], xytext=(10, -4), textcoords="offset points", fontsize=11, color=GREY)
+    seen = [one.tested for one in done.repeats]
+    room = 0.6 * max(max(seen) - min(seen), 0.01)
+    for place, role in enumerate(roles):
+        mark, colour = MARKS[role]
+        found = decision.standings[role].tested
+        values = [one.tested for one in done.of(role)]
+        axis.scatter([place] * len(values), values, marker=mark, color=colour, s=80, zorder=2)
+        if found.n > 1:
+            half = found.high - found.mean
+            axis.errorbar(
+                place - 0.12, found.mean, half, color=colour, marker="_", capsize=8, linewidth=3, markersize=18
+            )
+    axis.set_ylim(min(seen) - room, max(seen) + room)
+    labels = [f"{role}\n{_wrapped(decision.standings[role].setting.point)}" for role in roles]
+    axis.set_xticks(range(len(roles)), labels)
+    axis.set_xlim(-0.5, len(roles) - 0.4)
+    _plain(axis, "", TEST)
+    axis.set_title("Trained again with other seeds: each, mean and 95 % interval", loc="left", fontsize=15)
+    return _png(figure)
+
+
+def _wrapped(point: Mapping[str, Any]) -> str:
+    """A point on lines of two keys."""
+    keys = list(point)
+    return "\n".join(words({key: point[key] for key in keys[at : at + 2]}) for at in range(0, len(keys), 2))
+
+
+def _plain(axis: Axes, x: str, y: str) -> None:
+    axis.set_xlabel(x, fontsize=13)
+    axis.set_ylabel(y, fontsize=13)
+    axis.tick_params(labelsize=12)
+    axis.grid(color="#dddddd")
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=90, metadata={"Software": None})  # the same bytes from the same results
+    return stream.getvalue()

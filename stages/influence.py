@@ -1,0 +1,142 @@
+"""What each searched key does to the result, and how much of it may be luck.
+
+Importance is Optuna's own, PED-ANOVA (Watanabe et al., IJCAI 2023): how much a key decides whether a trial is among the
+better ones. It tells nothing of a direction; the groups of values do.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.importance import get_param_importances
+from optuna.trial import create_trial
+
+from stages.evidence import Row
+from stages.sampling import distribution
+from stages.significance import Noise
+from stages.space import Dimension
+from stages.wording import plain
+
+FEWEST = 5  # complete trials before importance is told
+GROUPS = 3  # of a key with many values
+VALUES = 6  # that a key may have to be told value by value
+
+
+@dataclass(frozen=True)
+class Group:
+    """Complete trials with one value of a key, or with values in one range.
+
+    Attributes:
+        label: The value or the range.
+        mean: Of mAP50 on the validation split, 0 to 1.
+        n: How many trials.
+    """
+
+    label: str
+    mean: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Influence:
+    """What a key does.
+
+    Attributes:
+        key: The key.
+        importance: 0 to 1, together 1; None where it cannot be told.
+        groups: By ascending value.
+        luck: The difference between the best and the worst group that seeds alone would stay below in 95 of 100 cases;
+            None where the noise is not known, or a key has one group.
+    """
+
+    key: str
+    importance: float | None
+    groups: list[Group]
+    luck: float | None
+
+    @property
+    def difference(self) -> float:
+        """Between the best and the worst group."""
+        means = [group.mean for group in self.groups]
+        return max(means) - min(means) if means else 0.0
+
+
+def influences(
+    rows: Sequence[Row], space: Mapping[str, Any], keys: Sequence[str], noise: Noise | None
+) -> list[Influence]:
+    """What each key does.
+
+    Args:
+        rows: Complete trials.
+        space: tune.space, as study.json has it.
+        keys: The searched keys, in the order to tell them.
+        noise: Between seeds, where it was measured.
+    """
+    importance = importances(rows, space)
+    return [_influence(key, rows, importance.get(key), noise) for key in keys]
+
+
+def _influence(key: str, rows: Sequence[Row], importance: float | None, noise: Noise | None) -> Influence:
+    groups = grouped(key, rows)
+    luck = None
+    if noise is not None and len(groups) > 1:
+        best, worst = max(groups, key=lambda group: group.mean), min(groups, key=lambda group: group.mean)
+        luck = noise.margin() / math.sqrt(2) * math.sqrt(1 / best.n + 1 / worst.n)
+    return Influence(key, importance, groups, luck)
+
+
+def importances(rows: Sequence[Row], space: Mapping[str, Any]) -> dict[str, float]:
+    """Importance of each key, together 1; nothing where there are too few trials, or all have one value."""
+    if len(rows) < FEWEST or len({row.value for row in rows}) == 1:
+        return {}
+    whole = {key: all(isinstance(row.point.get(key), int) for row in rows) for key in space}
+    distributions = {key: distribution(Dimension.model_validate(values), whole[key]) for key, values in space.items()}
+    study = optuna.create_study(direction="maximize")
+    for row in rows:
+        try:
+            study.add_trial(create_trial(params=row.point, distributions=distributions, value=row.value))
+        except (ValueError, TypeError):  # a value outside the space, from a table of another study
+            continue
+    try:
+        return dict(get_param_importances(study))
+    except (ValueError, RuntimeError):  # the better trials do not differ in any key
+        return {}
+
+
+def grouped(key: str, rows: Sequence[Row]) -> list[Group]:
+    """Trials by the value of a key: value by value where these are few or no numbers, else in ranges of equal count."""
+    found: dict[str, list[float]] = {}
+    values = [row.point.get(key) for row in rows]
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) < len(values) or len(set(numbers)) <= VALUES:
+        order = sorted(range(len(rows)), key=lambda place: _order(values[place]))
+        for place in order:
+            found.setdefault(plain(values[place]), []).append(rows[place].value or 0.0)
+    else:
+        edges = np.quantile(numbers, np.linspace(0, 1, GROUPS + 1)[1:-1])
+        places = np.searchsorted(edges, numbers, side="left")
+        for place in range(GROUPS):
+            inside = [number for number, at in zip(numbers, places, strict=True) if at == place]
+            if inside:
+                label = f"{plain(min(inside))} to {plain(max(inside))}"
+                found[label] = [row.value or 0.0 for row, at in zip(rows, places, strict=True) if at == place]
+    return [Group(label, statistics.fmean(members), len(members)) for label, members in found.items()]
+
+
+def _order(value: Any) -> tuple[bool, float, str]:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return not number, float(value) if number else 0.0, str(value)
+
+
+def luck_share(rows: Sequence[Row], noise: Noise | None) -> float | None:
+    """The share of the variance between trials that seeds alone would make, 0 to 1; None where it is not known."""
+    values = [row.value or 0.0 for row in rows]
+    if noise is None or len(values) < 2 or not (spread := statistics.variance(values)):
+        return None
+    return min(1.0, noise.sd**2 / spread)

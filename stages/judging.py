@@ -1,0 +1,126 @@
+"""The judgement on a study: what matters trained again, the report written, a model offered to staging."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages import confirmation, context, params, pending, staging, sync
+from stages.confirmation import Confirmation, Repeater
+from stages.databases import hidden
+from stages.decision import Decision, decide
+from stages.evidence import Evidence
+from stages.experiments import Origin
+from stages.params import Params
+from stages.report import Subject, report
+from stages.repository import ROOT, commit, write_atomic
+from stages.tracking import Store, store
+from stages.workers import places
+
+AWAY = "MLflow could not be used, so nothing was registered; `python -m stages.tune` does it later."
+
+
+def judge(
+    evidence: Evidence, data: Mapping[str, Any], tested: Mapping[str, float], first_line: str, reports: Path
+) -> None:
+    """Confirm, decide, register and report.
+
+    Args:
+        evidence: A study with at least one complete trial, of the present data and parameters.
+        data: The content of summary.json.
+        tested: Metrics of the model in the workspace on the test split.
+        first_line: What the report begins with.
+        reports: A folder for decision.md, figures and confirmation.csv.
+
+    Raises:
+        Failure: The DVC that started this is gone. What was trained by then is kept.
+    """
+    given = params.load()
+    missing: list[str] = []
+    done = _confirm(given, evidence)
+    decision = decide(done) if done is not None and done.repeats else None
+    target = _connect(missing)
+    words = _offer(target, decision, given, data, missing)
+    found = report(
+        Subject(
+            evidence=evidence,
+            data=data,
+            source=given.data.source,
+            model=given.model,
+            commit=commit(),
+            hardware=context.hardware(),
+            versions=context.versions(),
+            done=done,
+            decision=decision,
+            staging=words,
+            tested=tested,
+            missing=missing,
+        )
+    )
+    folder = reports / "figures"
+    for name, content in found.figures.items():
+        write_atomic(folder / name, content)
+    for path in folder.glob("*.png"):
+        if path.name not in found.figures:
+            path.unlink()
+    write_atomic(folder / "about.txt", "What stands here was drawn for reports/decision.md.\n")
+    write_atomic(reports / "confirmation.csv", confirmation.table(done))
+    write_atomic(reports / "decision.md", f"{first_line}\n{found.text}")
+    _mirror(target, evidence.study["name"])
+    summary = found.text.partition("## ")[0].splitlines()[2:]
+    print("\n".join(line for line in summary if line))
+    print("read: reports/decision.md")
+
+
+def _confirm(given: Params, evidence: Evidence) -> Confirmation | None:
+    if not given.tune.confirm_seeds:
+        return None
+    origin = Origin(
+        commit(), params.PARAMS.read_text(encoding="utf-8"), (ROOT / "dvc.lock").read_text(encoding="utf-8")
+    )
+    return Repeater(given, origin, places(given.tune.workers, given.device)).confirm(evidence)
+
+
+def _connect(missing: list[str]) -> Store | None:
+    """MLflow, with every run mirrored that it had missed; None where it is away."""
+    try:
+        target = Store()
+        for line in sync.catch_up(target):
+            print(line)
+    except Exception as error:  # whatever a store, a driver or a proxy may raise: the report matters more
+        missing.append(f"MLflow at {hidden(store())} could not be used ({type(error).__name__})")
+        print(f"warning: {missing[-1]}; the report is made without it", file=sys.stderr)
+        return None
+    return target
+
+
+def _offer(
+    target: Store | None, decision: Decision | None, given: Params, data: Mapping[str, Any], missing: list[str]
+) -> str:
+    """Offer the model to staging; returns what became of it."""
+    if decision is None or decision.recommended is None:
+        return "nothing was confirmed, so nothing is offered."
+    if target is None:
+        return AWAY
+    imgsz = int({**given.written(), **decision.recommended.setting.point}["imgsz"])
+    offer = staging.Offer(decision, commit(), data["digest"], imgsz, given.device)
+    try:
+        return staging.put(target, offer)
+    except Exception as error:  # as above: what was trained and decided must not be lost
+        missing.append(f"MLflow at {hidden(store())} could not register the model ({type(error).__name__})")
+        print(f"warning: {missing[-1]}", file=sys.stderr)
+        return AWAY
+
+
+def _mirror(target: Store | None, study: str) -> None:
+    """The report among the artifacts of the study's run; `make sync` does it where MLflow was away."""
+    if target is None:
+        pending.note(study, warned=True)
+        return
+    try:
+        target.attach(target.parent(study), sync.report_files())
+    except Exception as error:  # as above
+        pending.note(study, warned=True)
+        print(f"warning: MLflow has not the report ({type(error).__name__}); see `make sync`", file=sys.stderr)

@@ -1,0 +1,448 @@
+"""The decision report in Markdown: every number with its n, and with the name of the run that it comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stages import figures
+from stages.confirmation import Confirmation, Repeat
+from stages.decision import Decision, Standing, in_words
+from stages.evidence import Evidence, Row
+from stages.influence import Influence, influences, luck_share
+from stages.progress import Band, Curve, curve, random_orders
+from stages.significance import Noise, judge
+from stages.space import same
+from stages.wording import duration, markdown_table, plain, words
+
+SHOWN = 40  # trials in the table; the best of more
+EPOCHS, SECONDS = "epochs x images", "seconds of training"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a report is of.
+
+    Attributes:
+        evidence: The study and what it is compared with.
+        data: The content of data/prepared/summary.json.
+        source: `data.source` of params.yaml.
+        model: `model` of params.yaml.
+        commit: That the run started from.
+        hardware, versions: What made the results.
+        done: What was trained again, if anything was.
+        decision: What that decides.
+        staging: What became of it in the registry, in sentences.
+        tested: Metrics of the model in the workspace on the test split.
+        missing: What could not be read or done, a line each, beside what the evidence says.
+    """
+
+    evidence: Evidence
+    data: Mapping[str, Any]
+    source: str
+    model: str
+    commit: str
+    hardware: str
+    versions: str
+    done: Confirmation | None
+    decision: Decision | None
+    staging: str
+    tested: Mapping[str, float]
+    missing: Sequence[str] = field(default_factory=list)
+
+    @property
+    def noise(self) -> Noise | None:
+        return self.done.noise() if self.done else None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report: its text, and its figures as PNG by the name of the file."""
+
+    text: str
+    figures: dict[str, bytes]
+
+
+def report(subject: Subject) -> Report:
+    """Write the report of a study with at least one complete trial."""
+    drawn: dict[str, bytes] = {}
+    parts = [
+        _summary(subject),
+        _context(subject),
+        _runs(subject.evidence),
+        _progress(subject, drawn),
+        _influence(subject, drawn),
+        _confirmation(subject, drawn),
+        _recommendation(subject, drawn),
+        _limits(subject),
+    ]
+    return Report("\n\n".join("\n".join(lines) for lines in parts if lines) + "\n", drawn)
+
+
+# The parts, in order --------------------------------------------------------------------------------------------------
+
+
+def _summary(subject: Subject) -> list[str]:
+    evidence, decision = subject.evidence, subject.decision
+    best = evidence.best
+    assert best is not None
+    lines = ["# Decision", ""]
+    if decision is not None and decision.gain is not None:
+        lines.append(f"**Best against baseline, test split: {in_words(decision.gain)}.**")
+    elif same(best.point) == same(evidence.start):
+        lines.append("**The study found nothing better than what it started from.**")
+    else:
+        lines.append("**Not decided: nothing was trained again with other seeds, so what is told below may be luck.**")
+    lines.append("")
+    if decision is not None and decision.recommended is not None:
+        chosen = decision.recommended
+        lines.append(
+            f"- To take: the {chosen.setting.role} setting ({words(chosen.setting.point)}): mAP50 {_mean(chosen)} on "
+            f"the test split, {chosen.seconds:.0f} s of training, {chosen.ms_per_image:.1f} ms an image."
+        )
+    lines.append(f"- Staging: {subject.staging}")
+    if evidence.is_small:
+        count = len(evidence.finished)
+        lines.append(
+            f"- The study is too small: it has trained {count} trial{'s' if count != 1 else ''}; with fewer than ten "
+            "the sampler has hardly begun to learn. `dvc exp run tune -S tune.trials=...` goes on with it."
+        )
+    return lines
+
+
+def _mean(standing: Standing) -> str:
+    found = standing.tested
+    if not math.isfinite(found.low):
+        return f"{found.mean:.3f} (n = 1)"
+    return f"{found.mean:.3f} (95 % interval {found.low:.3f} to {found.high:.3f}, n = {found.n})"
+
+
+def _context(subject: Subject) -> list[str]:
+    study, data = subject.evidence.study, subject.data
+    counts = "; ".join(
+        f"{split} {part['images']} images, {part['boxes']} boxes" for split, part in data.get("splits", {}).items()
+    )
+    rows = [
+        ("study", f"{study['name']}, a run of this name in MLflow, its trials beneath it"),
+        ("data", f"{subject.source}, digest {study['data'][:12]}"),
+        ("splits", counts or "not known"),
+        ("model", subject.model),
+        ("searched by", "mAP50 on the validation split, of the epoch that was best, one seed"),
+        ("judged by", "mAP50 on the test split, other seeds"),
+        ("sampler, pruner", f"{study.get('sampler', '?')}, {study.get('pruner', '?')}"),
+        ("not searched", words(study["fixed"])),
+        ("hardware", subject.hardware),
+        ("versions", subject.versions),
+        ("started from", f"commit {subject.commit}; code of training {study['code']}"),
+    ]
+    return ["## Context", "", *markdown_table(("what", "which"), rows)]
+
+
+def _runs(evidence: Evidence) -> list[str]:
+    keys = evidence.keys
+    best = max((row.value or 0.0 for row in [*evidence.complete, *evidence.compared]), default=0.0)
+    lines = [
+        "## The runs",
+        "",
+        "mAP50 is that of the validation split unless it says test; every name is that of a row in `dvc exp show` "
+        "and of a run in MLflow. Stopped and failed trials are in MLflow alone. Best in bold.",
+        "",
+        f"Baseline and grid, {len(evidence.compared)} runs:",
+        "",
+    ]
+    compared = sorted(evidence.compared, key=lambda row: (row.source != "baseline", -(row.value or 0.0)))
+    head = ("run", "kind", *keys, "mAP50", "test mAP50", "seconds")
+    cells = [
+        [row.name, row.source, *(plain(row.point[key]) for key in keys), _bold(row.value, best), _three(row.tested),
+         _whole(row.seconds)]
+        for row in compared
+    ]  # fmt: skip
+    lines += markdown_table(head, cells) if cells else ["None."]
+    trials = evidence.trials
+    shown = trials
+    if len(trials) > SHOWN:
+        shown = sorted(trials, key=lambda row: (not row.is_complete, -(row.value or 0.0)))[:SHOWN]
+    counts = {state: sum(row.state == state for row in trials) for state in ("complete", "pruned", "fail", "running")}
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    lines += [
+        "",
+        f"The study, {len(trials)} trials ({told})" + (f"; the best {SHOWN}:" if len(shown) < len(trials) else ":"),
+    ]
+    head = ("trial", "run", "from", "state", "epochs", *(key for key in keys if key != "epochs"), "mAP50", "seconds")
+    rest = [key for key in keys if key != "epochs"]
+    rows = []
+    for row in shown:
+        epochs = plain(row.point.get("epochs", row.epochs))
+        if row.state == "pruned" and row.epochs is not None:
+            epochs = f"{row.epochs} of {epochs}" if "epochs" in row.point else f"{row.epochs}"
+        state = f"{row.state}: {row.reason}" if row.reason else row.state
+        value = _bold(row.value, best) if row.is_complete else _three(row.value)
+        point = [plain(row.point[key]) for key in rest]
+        rows.append([str(row.number), row.name, row.source, state, epochs, *point, value, _whole(row.seconds)])
+    lines += ["", *markdown_table(head, rows)]
+    if len(shown) < len(trials):
+        lines += ["", "All of them are in reports/study/trials.csv."]
+    return lines
+
+
+def _progress(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
+    evidence = subject.evidence
+    lines = ["## Optuna, the grid and random order", ""]
+    own, grid = evidence.finished, [row for row in evidence.grid if row.value is not None and row.cost]
+    if not own:
+        return [*lines, "The study has trained no trial itself: there is nothing to compare."]
+    images = int(subject.data.get("splits", {}).get("train", {}).get("images", 0))
+    start = evidence.named(evidence.start)
+    sets = {"Optuna": own, **({"grid": grid} if grid else {})}
+    curves: dict[str, dict[str, Curve]] = {}
+    bands: dict[str, Band] = {}
+    for cost in (EPOCHS, SECONDS):
+        curves[cost] = {name: curve(_costs(rows, cost, images), _values(rows)) for name, rows in sets.items()}
+        bands[cost] = random_orders(_costs(own, cost, images), _values(own))
+    drawn["progress.png"] = figures.progress(curves, bands, start.value if start else None)
+    lines += [
+        "![the best so far over what it cost](figures/progress.png)",
+        "",
+        f"The best mAP50 on the validation split for an equal cost. Optuna: the {len(own)} trials that the study has "
+        f"trained (n = 1 each), in the order they were asked for. Grid: {len(grid)} points in the order they were "
+        f"run. Random order: the study's own trials, shuffled 300 times (mean, and where 90 of 100 orders lie).",
+        "",
+    ]
+    rows = []
+    for cost in (EPOCHS, SECONDS):
+        marks = {"the whole grid": curves[cost]["grid"].cost[-1]} if grid else {}
+        whole = curves[cost]["Optuna"].cost[-1]
+        marks |= {"half of the study": whole / 2, "the whole study": whole}
+        for name, spent in marks.items():
+            random = bands[cost].at(spent)
+            between = f"{random[1]:.3f} ({random[0]:.3f} to {random[2]:.3f})" if random else "-"
+            found = [_three(curves[cost][one].at(spent)) if one in sets else "-" for one in ("Optuna", "grid")]
+            rows.append([cost, f"{spent:,.0f} ({name})", *found, between])
+    lines += markdown_table(("cost", "spent", "Optuna", "grid", "random order"), rows)
+    known = [row for row in evidence.complete if not row.is_own]
+    if known:
+        lines += [
+            "",
+            f"The study knew {len(known)} runs that were measured before it, and learnt from them; neither their "
+            "cost nor their values are counted as Optuna's here.",
+        ]
+    return lines
+
+
+def _costs(rows: Sequence[Row], cost: str, images: int) -> list[float]:
+    return [float((row.epochs or 0) * max(images, 1) if cost == EPOCHS else row.seconds or 0.0) for row in rows]
+
+
+def _values(rows: Sequence[Row]) -> list[float]:
+    return [row.value or 0.0 for row in rows]
+
+
+def _influence(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
+    evidence, noise = subject.evidence, subject.noise
+    rows = evidence.complete
+    found = influences(rows, evidence.study["space"], evidence.keys, noise)
+    lines = ["## What each parameter does", ""]
+    drawn["slices.png"] = figures.slices(evidence, noise)
+    lines += ["![each trial over each searched key](figures/slices.png)", ""]
+    if any(one.importance is not None for one in found):
+        drawn["importance.png"] = figures.importance(found)
+        lines += ["![importance, and the difference between groups](figures/importance.png)", ""]
+    cells = [
+        [
+            one.key,
+            f"{one.importance:.2f}" if one.importance is not None else "-",
+            ", ".join(f"{group.label}: {group.mean:.3f} (n = {group.n})" for group in one.groups),
+            f"{one.difference:.3f}",
+            _three(one.luck),
+            _reading(one),
+        ]
+        for one in found
+    ]
+    head = ("key", "importance", "mean mAP50 of the complete trials", "best less worst", "seeds alone", "reading")
+    lines += [f"Of {len(rows)} complete trials:", "", *markdown_table(head, cells)]
+    for one in found:
+        if one.key in ("epochs", "imgsz"):
+            lines += ["", _told(one)]
+    lines.append("")
+    share = luck_share(rows, noise)
+    if noise is None or share is None:
+        lines.append(
+            "How much of this seeds alone could make is not known: nothing was trained again with other seeds."
+        )
+    else:
+        lines.append(
+            f"Between seeds mAP50 varies with a standard deviation of {noise.sd:.3f} ({noise.freedom} degrees of "
+            f"freedom, from the repeats below): that alone is {100 * share:.0f} % of the variance between the "
+            f"trials. A trial within {noise.margin():.3f} of another may be as good."
+        )
+    return lines
+
+
+def _reading(one: Influence) -> str:
+    if len(one.groups) < 2:
+        return "one value only"
+    if one.luck is None:
+        return "the noise is not known"
+    return "more than luck" if one.difference > one.luck else "luck could make it"
+
+
+def _told(one: Influence) -> str:
+    """epochs and imgsz in words: they are what a training costs."""
+    if len(one.groups) < 2:
+        return f"{one.key}: all complete trials have {one.groups[0].label if one.groups else 'none'}."
+    first, last = one.groups[0], one.groups[-1]
+    change = last.mean - first.mean
+    how = "" if one.luck is None else f", {'more' if abs(change) > one.luck else 'no more'} than seeds alone could make"
+    return (
+        f"{one.key}: from {first.label} (n = {first.n}) to {last.label} (n = {last.n}) the mean changes by "
+        f"{change:+.3f}{how}. The other keys differ between these groups too."
+    )
+
+
+def _confirmation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
+    done, decision = subject.done, subject.decision
+    lines = ["## Confirmation", ""]
+    if done is None or decision is None or not done.repeats:
+        failed = _failed(done)
+        return [*lines, "Nothing was trained again with other seeds: `tune.confirm_seeds` says how many.", *failed]
+    drawn["confirmation.png"] = figures.confirmation(done, decision)
+    lines += [
+        "![trained again with other seeds](figures/confirmation.png)",
+        "",
+        "Settings trained again with seeds that the search has not seen, on the test split, which it has not seen "
+        "either:",
+        "",
+    ]
+    rows = [
+        [standing.setting.role, words(standing.setting.point), standing.setting.found or "not run before",
+         _three(standing.setting.validated), str(standing.tested.n), f"{standing.tested.mean:.3f}",
+         _range(standing.tested.low, standing.tested.high), f"{standing.seconds:.0f}", f"{standing.ms_per_image:.1f}"]
+        for standing in decision.standings.values()
+    ]  # fmt: skip
+    head = ("setting", "values", "found in run", "mAP50 there, validation", "seeds", "test mAP50", "95 % interval",
+            "seconds", "ms an image")  # fmt: skip
+    lines += [*markdown_table(head, rows), ""]
+    rows = [_repeat(one) for one in done.repeats]
+    lines += [*markdown_table(("setting", "run", "seed", "mAP50", "test mAP50", "seconds"), rows), ""]
+    compared = [("best less baseline", decision.gain)] if decision.gain else []
+    compared += [
+        (f"{role} less best", standing.to_best)
+        for role, standing in decision.standings.items()
+        if role == "cheapest" and standing.to_best is not None
+    ]
+    rows = [
+        [name, str(found.n), f"{found.mean:+.3f}", _range(found.low, found.high, "+"), judge(found)]
+        for name, found in compared
+    ]
+    if rows:
+        lines += [*markdown_table(("pairs by seed", "n", "mean", "95 % interval", "verdict"), rows), ""]
+    if decision.gain is not None:
+        lines.append(f"Verdict: the best is {in_words(decision.gain)} than the baseline."
+                     if decision.verdict != "not distinguishable"
+                     else f"Verdict: best and baseline are {in_words(decision.gain)}.")  # fmt: skip
+    else:
+        lines.append("The best is the baseline itself: there is no difference to judge.")
+    if decision.detectable is not None and decision.gain is not None:
+        lines.append(
+            f"With {decision.gain.n} seeds and this spread (standard deviation of the paired differences "
+            f"{decision.gain.sd:.3f}) a true difference of {decision.detectable:.3f} would have been found in 80 of "
+            "100 cases; a smaller one easily stays unseen."
+        )
+    return lines + _failed(done)
+
+
+def _failed(done: Confirmation | None) -> list[str]:
+    return ["", *(f"- {name} is lacking: {why}" for name, why in done.failed.items())] if done and done.failed else []
+
+
+def _repeat(one: Repeat) -> list[str]:
+    return [one.role, one.name, str(one.seed), f"{one.validated:.3f}", f"{one.tested:.3f}", f"{one.seconds:.0f}"]
+
+
+def _recommendation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
+    decision = subject.decision
+    drawn["tradeoff.png"] = figures.tradeoff(subject.evidence, decision, subject.noise)
+    lines = ["## Recommendation for staging", "", "![what a training costs and gives](figures/tradeoff.png)", ""]
+    if decision is None or decision.recommended is None:
+        return [*lines, "None: what was not trained again cannot be told from luck.", "", f"Staging: {subject.staging}"]
+    chosen, model = decision.recommended, decision.model
+    lines += [f"{_why(decision, chosen)}", "", "```yaml"]
+    lines += [f"{key}: {plain(value)}" for key, value in chosen.setting.point.items()]
+    lines += [
+        "```",
+        "",
+        f"mAP50 on the test split {_mean(chosen)}; {chosen.seconds:.0f} s of training and {chosen.ms_per_image:.1f} "
+        "ms an image, measured beside the other trainings.",
+    ]
+    if model is not None:
+        lines.append(
+            f"The model is that of {model.name} (seed {model.seed}), the best of these on the validation split: "
+            f"test mAP50 {model.tested:.3f} (n = 1). `dvc exp apply {model.name}` takes it into the workspace."
+        )
+    return [*lines, "", f"Staging: {subject.staging}"]
+
+
+def _why(decision: Decision, chosen: Standing) -> str:
+    """The reason for the recommendation."""
+    role = chosen.setting.role
+    best = decision.standings["best"]
+    if role == "best":
+        others = [
+            f"the {one.setting.role} is {'worse' if judge(one.to_best) == 'worse' else 'no cheaper'}"
+            for one in decision.standings.values()
+            if one.to_best is not None
+        ]
+        return f"The best setting{': ' + ', '.join(others) if others else ''}."
+    assert chosen.to_best is not None
+    saved = 100 * (1 - chosen.seconds / best.seconds)
+    cost = f"costs {saved:.0f} % less" if saved > 0 else "costs as much"
+    return (
+        f"The {role} setting: it {cost} than the best ({chosen.seconds:.0f} s against {best.seconds:.0f} s) and is not "
+        f"distinguishably worse ({chosen.to_best.mean:+.3f}, 95 % interval "
+        f"{_range(chosen.to_best.low, chosen.to_best.high, '+')}, {chosen.to_best.n} seeds)."
+    )
+
+
+def _limits(subject: Subject) -> list[str]:
+    evidence = subject.evidence
+    test = subject.data.get("splits", {}).get("test", {}).get("images", "?")
+    spent = sum(row.seconds or 0.0 for row in evidence.finished)
+    again = sum(one.seconds for one in subject.done.repeats) if subject.done else 0.0
+    lines = [
+        "## What this report does not show",
+        "",
+        f"- Other pictures: the intervals are over seeds, with one and the same test split of {test} images. A split "
+        "of other images would move every number.",
+        "- The search's own numbers are one seed each, and the best of many: they are too high. Only the "
+        "confirmation is not.",
+        "- Random order shuffles points that the sampler has chosen; points drawn at random might be worse, and a "
+        "stopped trial counts with what it had reached.",
+        "- Interactions: the groups of one key differ in the other keys too.",
+        f"- Times are those of this machine, with other trainings beside them. The study has cost {duration(spent)} of "
+        f"training, the confirmation {duration(again)}.",
+    ]
+    lacking = [*evidence.missing, *subject.missing]
+    others = evidence.study.get("left_out", {}).get("other data or code", 0)
+    if others:
+        lines.append(f"- {others} experiments were made from other data or other code and are left out.")
+    if lacking:
+        lines += ["", "## What is missing", "", *(f"- {line}" for line in lacking)]
+    return lines
+
+
+def _three(value: float | None) -> str:
+    return f"{value:.3f}" if value is not None else "-"
+
+
+def _whole(value: float | None) -> str:
+    return f"{value:.0f}" if value is not None else "-"
+
+
+def _bold(value: float | None, best: float) -> str:
+    return f"**{value:.3f}**" if value is not None and value == best else _three(value)
+
+
+def _range(low: float, high: float, sign: str = "") -> str:
+    return f"{low:{sign}.3f} to {high:{sign}.3f}" if math.isfinite(low) else "none from one seed"

@@ -1,0 +1,112 @@
+"""Whether a model takes the alias `staging`: only if it is better than the one that is there, on the same test data."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages import records, registry
+from stages.decision import Decision, in_words
+from stages.repository import DATA
+from stages.significance import Estimate, judge
+from stages.tracking import Store
+
+# What Ultralytics and torch raise for weights that do not fit the data, or are none.
+_Unfit = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, OSError)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What is offered to staging.
+
+    Attributes:
+        decision: What was decided; its model is offered.
+        commit: That it started from.
+        data: The digest of the data.
+        imgsz: Pixels of the longest side that the model is given.
+        device: As in params.yaml.
+    """
+
+    decision: Decision
+    commit: str
+    data: str
+    imgsz: int
+    device: int | str | None
+
+
+def put(target: Store, offer: Offer) -> str:
+    """Register the model that was decided for, if it is better than what `staging` holds or nothing holds it.
+
+    Returns:
+        What was done and why, in sentences.
+
+    Raises:
+        Unreachable: MLflow cannot be had.
+    """
+    model, recommended = offer.decision.model, offer.decision.recommended
+    if model is None or recommended is None:
+        return "nothing was confirmed, so nothing is offered."
+    run = target.find(model.name)
+    kept = records.experiments().get(model.name)
+    scratch = DATA.parents[1] / ".dvc" / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        weights = Path(folder) / "best.pt"
+        if run is None or kept is None or not _fetch(kept[0], weights):
+            return f"the run {model.name} or its weights are not on this machine; nothing was registered."
+        holder = registry.staged(target)
+        digest = hashlib.md5(weights.read_bytes()).hexdigest()
+        if holder is not None and holder.tags.get("weights") == digest:
+            return f"version {holder.version} of {registry.MODEL} is this very model."
+        why = "nothing held the alias"
+        if holder is not None:
+            name = f"version {holder.version} ({holder.tags.get('dvc.experiment', 'of unknown origin')})"
+            there = _tested(target, holder, offer, Path(folder))
+            if isinstance(there, str):
+                return f"{name} stays: {there}."
+            gain = _less(recommended.tested, there)
+            how = f"beside its mAP50 of {there:.3f} on the same test data, what is recommended here is {in_words(gain)}"
+            if judge(gain) != "better":
+                return f"{name} stays: {how}."
+            why = how.replace("its mAP50", f"the mAP50 of {name}")
+        tags = {
+            "dvc.experiment": model.name,
+            "data.digest": offer.data,
+            "git.commit": offer.commit,
+            "test_mAP50": f"{model.tested}",
+            "imgsz": f"{offer.imgsz}",
+        }
+        version = registry.register(target, run.info.run_id, weights, offer.imgsz, tags)
+    return f"version {version} of {registry.MODEL} ({model.name}) has the alias `{registry.ALIAS}` now: {why}."
+
+
+def _fetch(revision: str, to: Path) -> bool:
+    """Copy the weights of an experiment from DVC's cache; returns whether they are there."""
+    with records.kept(revision) as folder:
+        file = records.model_file(folder)
+        if file is not None:
+            shutil.copyfile(file, to)
+        return file is not None
+
+
+def _tested(target: Store, holder: registry.Staged, offer: Offer, folder: Path) -> float | str:
+    """mAP50 on the test split of the model that staging holds, or why it cannot be had."""
+    known = holder.tags.get("test_mAP50")
+    if known and holder.tags.get("data.digest") == offer.data:
+        return float(known)
+    from stages.evaluation import evaluate  # imports torch, and staging mostly holds a model of the same data
+
+    imgsz = int(holder.tags.get("imgsz") or offer.imgsz)
+    try:
+        weights = registry.weights_of(target, holder, folder)
+        return evaluate(weights, DATA, folder / "work", imgsz, offer.device).metrics["mAP50"]
+    except _Unfit as error:
+        return f"it cannot be measured on this data ({type(error).__name__})"
+
+
+def _less(found: Estimate, value: float) -> Estimate:
+    """An estimate as a difference to a value that is known: one model that is there, not a setting."""
+    return Estimate(found.mean - value, found.low - value, found.high - value, found.sd, found.n)
