@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help baseline test lint sync ui lock
+.PHONY: help baseline test lint compare sync ui undo lock
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,12 @@ lint: .venv/installed-dev ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+compare: .venv/installed ## everything that was run, in one table
+	$(BIN)/python -m stages.compare
+
+undo: .venv/installed ## staging goes back to the model that it was at before
+	$(BIN)/python -m stages.registry undo
 
 sync: .venv/installed ## mirror to MLflow whatever it has missed
 	$(BIN)/python -m stages.sync

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 
@@ -34,6 +35,9 @@ def run(main: Callable[[], None]) -> None:
         _end(str(failure), failure.status)
     except KeyboardInterrupt:
         _end("interrupted", 130)
+    except BrokenPipeError:  # whoever read what is printed has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         if error.errno not in _OF_THE_MACHINE:
             raise

@@ -12,6 +12,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from stages.confirmation import Confirmation, Role
 from stages.decision import Decision
@@ -37,7 +38,7 @@ def progress(curves: Mapping[str, Mapping[str, Curve]], bands: Mapping[str, Band
         start: The baseline's value, where somebody has measured it.
     """
     costs = list(curves)
-    figure = Figure(figsize=(12.5, 4.8), layout="constrained")
+    figure = Figure(figsize=(12.5, 5.2), layout="constrained")
     axes = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
     styles = {"Optuna": (BLUE, "-", "o"), "grid": (ORANGE, "--", "s")}
     for axis, cost in zip(axes, costs, strict=True):
@@ -56,7 +57,7 @@ def progress(curves: Mapping[str, Mapping[str, Curve]], bands: Mapping[str, Band
         _plain(axis, cost, VALIDATION if axis is axes[0] else "")
         axis.set_xlim(left=0)
     axes[0].set_title("Best so far over what it cost", loc="left", fontsize=15)
-    axes[-1].legend(fontsize=12, loc="lower right")
+    _legend(figure, axes[-1])
     return _png(figure)
 
 
@@ -65,7 +66,7 @@ def slices(evidence: Evidence, noise: Noise | None) -> bytes:
     keys = evidence.keys
     columns = min(3, len(keys))
     rows = math.ceil(len(keys) / columns)
-    figure = Figure(figsize=(12.5, 0.6 + 3.7 * rows), layout="constrained")
+    figure = Figure(figsize=(12.5, 1.0 + 3.7 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
     best = evidence.best
     complete = evidence.complete
@@ -74,7 +75,8 @@ def slices(evidence: Evidence, noise: Noise | None) -> bytes:
         places, ticks = _places(key, evidence.trials)
         alpha = 0.8 if len(complete) < 200 else 0.3
         if best is not None and best.value is not None and noise is not None:
-            axis.axhspan(best.value - noise.margin(), best.value, color=GREY, alpha=0.25, linewidth=0)
+            low = best.value - noise.margin()
+            axis.axhspan(low, best.value, color=GREY, alpha=0.25, linewidth=0, label="within the noise of the best")
         for rows_, mark, colour, face, name in (
             (complete, "o", BLUE, BLUE, "complete"),
             (stopped, "v", RED, "none", "stopped early"),
@@ -89,14 +91,15 @@ def slices(evidence: Evidence, noise: Noise | None) -> bytes:
             axis.margins(x=0.15)
         elif evidence.study["space"][key].get("log"):
             axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.xaxis.set_minor_formatter(NullFormatter())
         elif all(isinstance(row.point[key], int) for row in complete):
             axis.xaxis.get_major_locator().set_params(integer=True)
         _plain(axis, key, VALIDATION if axis in axes[::columns] else "")
     for axis in axes[len(keys) :]:
         axis.axis("off")
-    handles, labels = axes[0].get_legend_handles_labels()
-    home = axes[-1] if len(axes) > len(keys) else axes[0]
-    home.legend(handles, labels, fontsize=12, loc="center" if len(axes) > len(keys) else "lower right")
+    _legend(figure, axes[0])
     return _png(figure)
 
 
@@ -123,7 +126,7 @@ def _number(name: str) -> float:
 
 def importance(found: Sequence[Influence]) -> bytes:
     """How much each key decides, and the difference between its groups beside what seeds alone could make."""
-    figure = Figure(figsize=(12.5, 1.8 + 0.6 * len(found)), layout="constrained")
+    figure = Figure(figsize=(12.5, 2.0 + 0.55 * len(found)), layout="constrained")
     left, right = figure.subplots(1, 2)
     order = sorted(found, key=lambda one: one.importance or 0.0)
     names = [one.key for one in order]
@@ -133,11 +136,16 @@ def importance(found: Sequence[Influence]) -> bytes:
     _plain(left, "importance (PED-ANOVA, together 1)", "")
     right.barh(names, [one.difference for one in order], color=SKY, edgecolor=BLACK, label="best group less worst")
     for place, one in enumerate(order):
-        if one.luck is not None:
-            right.plot([one.luck] * 2, [place - 0.4, place + 0.4], color=RED, linewidth=3,
-                       label="what seeds alone could make" if place == 0 else None)  # fmt: skip
+        for limit, colour, style, name in (
+            (one.seeds, RED, "-", "what seeds alone could make"),
+            (one.chance, BLACK, ":", "what seeds and the other keys could make"),
+        ):
+            if limit is not None:
+                ends = [place - 0.4, place + 0.4]
+                label = name if place == len(order) - 1 else None
+                right.plot([limit] * 2, ends, color=colour, linestyle=style, linewidth=3, label=label)
     _plain(right, "difference in mAP50, validation split", "")
-    right.legend(fontsize=12, loc="lower right")
+    _legend(figure, right)
     for axis in (left, right):
         axis.grid(axis="y", visible=False)
     return _png(figure)
@@ -145,7 +153,7 @@ def importance(found: Sequence[Influence]) -> bytes:
 
 def tradeoff(evidence: Evidence, decision: Decision | None, noise: Noise | None) -> bytes:
     """Each trial's result over the seconds of its training."""
-    figure = Figure(figsize=(9, 5.2), layout="constrained")
+    figure = Figure(figsize=(10, 5.6), layout="constrained")
     axis = figure.subplots()
     complete = [row for row in evidence.complete if row.seconds]
     grid = [row for row in complete if row.source == "grid"]
@@ -168,7 +176,7 @@ def tradeoff(evidence: Evidence, decision: Decision | None, noise: Noise | None)
         axis.scatter([setting.seconds], [setting.validated], marker=mark, s=260, facecolors="none", edgecolors=colour,
                      linewidths=3, label=role)  # fmt: skip
     axis.set_xlim(left=0)
-    axis.legend(fontsize=12, loc="lower right")
+    _legend(figure, axis)
     _plain(axis, "seconds of training", VALIDATION)
     axis.set_title("What a training costs and gives", loc="left", fontsize=15)
     return _png(figure)
@@ -217,6 +225,12 @@ def _plain(axis: Axes, x: str, y: str) -> None:
     axis.grid(color="#dddddd")
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    """The legend beneath the panels, where it hides nothing."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=12, loc="outside lower center", ncols=min(5, len(labels)), frameon=False)
 
 
 def _png(figure: Figure) -> bytes:

@@ -6,7 +6,6 @@ better ones. It tells nothing of a direction; the groups of values do.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.importance import get_param_importances
 from optuna.trial import create_trial
 
@@ -25,6 +25,7 @@ from stages.wording import plain
 
 FEWEST = 5  # complete trials before importance is told
 GROUPS = 3  # of a key with many values
+SHUFFLES = 1000
 VALUES = 6  # that a key may have to be told value by value
 
 
@@ -51,14 +52,16 @@ class Influence:
         key: The key.
         importance: 0 to 1, together 1; None where it cannot be told.
         groups: By ascending value.
-        luck: The difference between the best and the worst group that seeds alone would stay below in 95 of 100 cases;
-            None where the noise is not known, or a key has one group.
+        seeds: What `difference` stays below in 95 of 100 cases where seeds alone make it; None where the noise is not
+            known, or a key has one group.
+        chance: The same where seeds and the other keys make it: by shuffling the trials over the groups.
     """
 
     key: str
     importance: float | None
     groups: list[Group]
-    luck: float | None
+    seeds: float | None
+    chance: float | None
 
     @property
     def difference(self) -> float:
@@ -83,12 +86,24 @@ def influences(
 
 
 def _influence(key: str, rows: Sequence[Row], importance: float | None, noise: Noise | None) -> Influence:
-    groups = grouped(key, rows)
-    luck = None
-    if noise is not None and len(groups) > 1:
-        best, worst = max(groups, key=lambda group: group.mean), min(groups, key=lambda group: group.mean)
-        luck = noise.margin() / math.sqrt(2) * math.sqrt(1 / best.n + 1 / worst.n)
-    return Influence(key, importance, groups, luck)
+    members = _members(key, rows)
+    groups = [Group(label, statistics.fmean(values), len(values)) for label, values in members.items()]
+    if len(groups) < 2:
+        return Influence(key, importance, groups, None, None)
+    random = np.random.default_rng(0)
+    counts = np.array([group.n for group in groups])
+    values = np.concatenate([*members.values()])
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    shuffled = [np.add.reduceat(random.permutation(values), starts) / counts for _ in range(SHUFFLES)]
+    seeds = None
+    if noise is not None:
+        seeds = _limit(random.normal(0, noise.sd / np.sqrt(counts), (SHUFFLES, len(groups))))
+    return Influence(key, importance, groups, seeds, _limit(np.array(shuffled)))
+
+
+def _limit(means: NDArray[np.float64]) -> float:
+    """The 95th percentile of the difference between the greatest and the least mean of a row."""
+    return float(np.percentile(means.max(axis=1) - means.min(axis=1), 95))
 
 
 def importances(rows: Sequence[Row], space: Mapping[str, Any]) -> dict[str, float]:
@@ -109,8 +124,8 @@ def importances(rows: Sequence[Row], space: Mapping[str, Any]) -> dict[str, floa
         return {}
 
 
-def grouped(key: str, rows: Sequence[Row]) -> list[Group]:
-    """Trials by the value of a key: value by value where these are few or no numbers, else in ranges of equal count."""
+def _members(key: str, rows: Sequence[Row]) -> dict[str, list[float]]:
+    """Results by the value of a key: each value where these are few or no numbers, else ranges of equal count."""
     found: dict[str, list[float]] = {}
     values = [row.point.get(key) for row in rows]
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
@@ -126,7 +141,7 @@ def grouped(key: str, rows: Sequence[Row]) -> list[Group]:
             if inside:
                 label = f"{plain(min(inside))} to {plain(max(inside))}"
                 found[label] = [row.value or 0.0 for row, at in zip(rows, places, strict=True) if at == place]
-    return [Group(label, statistics.fmean(members), len(members)) for label, members in found.items()]
+    return found
 
 
 def _order(value: Any) -> tuple[bool, float, str]:

@@ -188,17 +188,17 @@ COLUMNS = ("name", "source", "mAP50", "seconds", "test_mAP50", "ms_per_image")
 
 
 def table(trainings: Iterable[Measured]) -> str:
-    """The baseline and the grid as comma-separated values, a row each; of two with one name, the first.
+    """The baseline and the grid as comma-separated values, a row each; what is committed, not what stands uncommitted.
 
     Columns: name (in DVC and MLflow); source (baseline, grid); mAP50 on the validation split (0 to 1); seconds of
     training; test_mAP50; ms_per_image; all training arguments.
     """
-    rows = {one.name: one for one in reversed(list(trainings)) if one.source in ("baseline", "grid")}
+    rows = {one.name: one for one in trainings if one.source in ("baseline", "grid")}
     keys = sorted({key for one in rows.values() for key in one.arguments})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, *keys])
-    for one in reversed(rows.values()):
+    for one in rows.values():
         row = [one.name, one.source, one.metrics["mAP50"], one.metrics.get("train_seconds")]
         row += [one.tested.get("mAP50"), one.tested.get("ms_per_image")]
         writer.writerow(["" if cell is None else cell for cell in [*row, *(one.arguments.get(key) for key in keys)]])

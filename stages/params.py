@@ -222,6 +222,14 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def value(text: str) -> Any:
+    """A value from its text, as it would be read in the file."""
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise BadParams(f"{text}: not valid YAML") from error
+
+
 def validate(content: dict[str, Any], name: str = "params.yaml") -> Params:
     """Check the content of params.yaml as a whole.
 

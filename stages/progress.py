@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 ORDERS = 300  # random orders; 90 of 100 of them lie within a band that 300 show well
 
+POINTS = 200  # of a band, as fine as a figure shows
+
 Floats = NDArray[np.float64]
 
 
@@ -64,7 +66,7 @@ def curve(costs: Sequence[float], values: Sequence[float]) -> Curve:
     return Curve(np.cumsum(np.asarray(costs, float)), np.maximum.accumulate(np.asarray(values, float)))
 
 
-def random_orders(costs: Sequence[float], values: Sequence[float], points: int = 200, seed: int = 0) -> Band:
+def random_orders(costs: Sequence[float], values: Sequence[float], marks: Sequence[float] = (), seed: int = 0) -> Band:
     """What the same trainings find in random order.
 
     A training that was stopped early counts with what it reached, so this flatters the random order a little: it is
@@ -73,20 +75,20 @@ def random_orders(costs: Sequence[float], values: Sequence[float], points: int =
     Args:
         costs: Of each training, at least one.
         values: Of each training, 0 to 1.
-        points: How many costs to look at, evenly from 0 to the whole cost.
+        marks: Costs to look at, beside 200 from 0 to the whole cost.
         seed: Of the orders.
     """
     cost, value = np.asarray(costs, float), np.asarray(values, float)
-    at = np.linspace(0, cost.sum(), points)
+    at = np.unique([*np.linspace(0, cost.sum(), POINTS), *marks])
     random = np.random.default_rng(seed)
-    found = np.empty((ORDERS, points))
+    found = np.empty((ORDERS, len(at)))
     for number in range(ORDERS):
         order = random.permutation(len(cost))
         spent = np.cumsum(cost[order])
         best = np.concatenate([[np.nan], np.maximum.accumulate(value[order])])
         found[number] = best[np.searchsorted(spent, at * (1 + 1e-9), side="right")]
     enough = np.isfinite(found).mean(axis=0) >= 0.9
-    low, mean, high = (np.full(points, np.nan) for _ in range(3))
+    low, mean, high = (np.full(len(at), np.nan) for _ in range(3))
     seen = found[:, enough]
     low[enough], high[enough] = np.nanpercentile(seen, [5, 95], axis=0)
     mean[enough] = np.nanmean(seen, axis=0)

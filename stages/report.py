@@ -198,9 +198,13 @@ def _progress(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
     sets = {"Optuna": own, **({"grid": grid} if grid else {})}
     curves: dict[str, dict[str, Curve]] = {}
     bands: dict[str, Band] = {}
+    marks: dict[str, dict[str, float]] = {}
     for cost in (EPOCHS, SECONDS):
         curves[cost] = {name: curve(_costs(rows, cost, images), _values(rows)) for name, rows in sets.items()}
-        bands[cost] = random_orders(_costs(own, cost, images), _values(own))
+        whole = float(curves[cost]["Optuna"].cost[-1])
+        marks[cost] = {"the whole grid": float(curves[cost]["grid"].cost[-1])} if grid else {}
+        marks[cost] |= {"half of the study": whole / 2, "the whole study": whole}
+        bands[cost] = random_orders(_costs(own, cost, images), _values(own), list(marks[cost].values()))
     drawn["progress.png"] = figures.progress(curves, bands, start.value if start else None)
     lines += [
         "![the best so far over what it cost](figures/progress.png)",
@@ -212,10 +216,7 @@ def _progress(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
     ]
     rows = []
     for cost in (EPOCHS, SECONDS):
-        marks = {"the whole grid": curves[cost]["grid"].cost[-1]} if grid else {}
-        whole = curves[cost]["Optuna"].cost[-1]
-        marks |= {"half of the study": whole / 2, "the whole study": whole}
-        for name, spent in marks.items():
+        for name, spent in marks[cost].items():
             random = bands[cost].at(spent)
             between = f"{random[1]:.3f} ({random[0]:.3f} to {random[2]:.3f})" if random else "-"
             found = [_three(curves[cost][one].at(spent)) if one in sets else "-" for one in ("Optuna", "grid")]
@@ -253,15 +254,29 @@ def _influence(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
         [
             one.key,
             f"{one.importance:.2f}" if one.importance is not None else "-",
-            ", ".join(f"{group.label}: {group.mean:.3f} (n = {group.n})" for group in one.groups),
             f"{one.difference:.3f}",
-            _three(one.luck),
+            _three(one.seeds),
+            _three(one.chance),
             _reading(one),
+            ", ".join(f"{group.label}: {group.mean:.3f} (n = {group.n})" for group in one.groups),
         ]
         for one in found
     ]
-    head = ("key", "importance", "mean mAP50 of the complete trials", "best less worst", "seeds alone", "reading")
+    head = (
+        "key",
+        "importance",
+        "best group less worst",
+        "seeds alone",
+        "seeds and other keys",
+        "reading",
+        "mean mAP50 of the groups",
+    )
     lines += [f"Of {len(rows)} complete trials:", "", *markdown_table(head, cells)]
+    lines += [
+        "",
+        "Seeds alone, and seeds and other keys: what the difference would stay below in 95 of 100 cases if nothing "
+        "else made it (the second by shuffling the trials over the groups).",
+    ]
     for one in found:
         if one.key in ("epochs", "imgsz"):
             lines += ["", _told(one)]
@@ -283,9 +298,11 @@ def _influence(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
 def _reading(one: Influence) -> str:
     if len(one.groups) < 2:
         return "one value only"
-    if one.luck is None:
-        return "the noise is not known"
-    return "more than luck" if one.difference > one.luck else "luck could make it"
+    if one.seeds is not None and one.difference <= one.seeds:
+        return "seeds alone could make it"
+    if one.chance is not None and one.difference <= one.chance:
+        return "chance could make it"
+    return "more than chance"
 
 
 def _told(one: Influence) -> str:
@@ -293,11 +310,9 @@ def _told(one: Influence) -> str:
     if len(one.groups) < 2:
         return f"{one.key}: all complete trials have {one.groups[0].label if one.groups else 'none'}."
     first, last = one.groups[0], one.groups[-1]
-    change = last.mean - first.mean
-    how = "" if one.luck is None else f", {'more' if abs(change) > one.luck else 'no more'} than seeds alone could make"
     return (
         f"{one.key}: from {first.label} (n = {first.n}) to {last.label} (n = {last.n}) the mean changes by "
-        f"{change:+.3f}{how}. The other keys differ between these groups too."
+        f"{last.mean - first.mean:+.3f}; between the best and the worst group: {_reading(one)}."
     )
 
 
@@ -374,7 +389,7 @@ def _recommendation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
         "```",
         "",
         f"mAP50 on the test split {_mean(chosen)}; {chosen.seconds:.0f} s of training and {chosen.ms_per_image:.1f} "
-        "ms an image, measured beside the other trainings.",
+        "ms an image (the fastest of the repeats).",
     ]
     if model is not None:
         lines.append(
@@ -401,7 +416,9 @@ def _why(decision: Decision, chosen: Standing) -> str:
     return (
         f"The {role} setting: it {cost} than the best ({chosen.seconds:.0f} s against {best.seconds:.0f} s) and is not "
         f"distinguishably worse ({chosen.to_best.mean:+.3f}, 95 % interval "
-        f"{_range(chosen.to_best.low, chosen.to_best.high, '+')}, {chosen.to_best.n} seeds)."
+        f"{_range(chosen.to_best.low, chosen.to_best.high, '+')}, {chosen.to_best.n} seeds). The lower end of that is "
+        f"what it may cost: `dvc exp run tune -S tune.confirm_seeds={2 * chosen.to_best.n}` narrows it, and keeps the "
+        "repeats that there are."
     )
 
 
@@ -420,7 +437,7 @@ def _limits(subject: Subject) -> list[str]:
         "- Random order shuffles points that the sampler has chosen; points drawn at random might be worse, and a "
         "stopped trial counts with what it had reached.",
         "- Interactions: the groups of one key differ in the other keys too.",
-        f"- Times are those of this machine, with other trainings beside them. The study has cost {duration(spent)} of "
+        f"- Times are those of this machine with other trainings beside them, and vary with what else it does. The study has cost {duration(spent)} of "
         f"training, the confirmation {duration(again)}.",
     ]
     lacking = [*evidence.missing, *subject.missing]

@@ -36,13 +36,14 @@ ITS_OWN = ("out of memory", "not a number", "refused")  # failures that come aga
 
 def identity(params: Params, data: str, code: Mapping[str, str]) -> dict[str, Any]:
     """What a study's trials have in common; change any of it, and it is another study."""
-    return {
+    found = {
         "objective": f"the greatest {OBJECTIVE} on the validation split",
         "data": data,
         "code": hashlib.sha256(json.dumps(dict(code), sort_keys=True).encode()).hexdigest()[:12],
         "space": {key: dimension.model_dump(exclude_none=True) for key, dimension in params.tune.space.items()},
         "fixed": {key: value for key, value in params.written().items() if key not in params.tune.space},
     }
+    return dict(json.loads(json.dumps(found)))  # as the storage gives it back: with lists, not tuples
 
 
 def name_of(identity: Mapping[str, Any]) -> str:
@@ -93,8 +94,7 @@ class Study:
         if not known:
             return []
         last = max(known, key=lambda summary: summary._study_id).user_attrs["identity"]
-        now = json.loads(json.dumps(dict(self.identity)))
-        return [key for key in now if now[key] != last.get(key)]
+        return [key for key in self.identity if self.identity[key] != last.get(key)]
 
     @patient
     def trials(self) -> list[FrozenTrial]:

@@ -123,7 +123,8 @@ def _write_parent(
         if best is not None and count not in there:
             points.append(Metric(BEST, best, int(_end(trial) * 1000), count))
     about = records.flat({"fixed": subject.identity["fixed"], "space": subject.identity["space"]})
-    client.log_batch(run, params=[Param(key, value) for key, value in about.items()][:100])
+    known = client.get_run(run).data.params
+    client.log_batch(run, params=[Param(key, value) for key, value in about.items() if key not in known][:100])
     for start in range(0, len(points), 1000):
         client.log_batch(run, metrics=points[start : start + 1000])
     for key, value in {"data.digest": subject.identity["data"], "dvc.stage": "study"}.items():

@@ -37,5 +37,5 @@ def test_it_says_when_the_model_is_not_the_studys_best() -> None:
 def test_without_a_study_or_a_complete_trial_it_says_how_to_begin() -> None:
     for study in ({}, {**STUDY, "best": None}):
         text = short_report(study, {}, "digest", TEST, None)
-        assert "mAP50 0.790." in text
+        assert "mAP50 0.790, n = 1." in text
         assert "`dvc exp run tune` runs a study" in text

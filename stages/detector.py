@@ -1,0 +1,100 @@
+"""The detector as MLflow serves it: an image in, a table of boxes out.
+
+MLflow keeps this file beside the weights and runs it to load the model ("models from code"), on machines without this
+repository: it imports nothing of `stages`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.models import ModelSignature, set_model
+from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+NUMBERS = ("confidence", "x1", "y1", "x2", "y2")
+DEFAULTS = {"confidence": 0.25, "iou": 0.7}  # Ultralytics' own
+
+SIGNATURE = ModelSignature(
+    inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, 3))]),
+    outputs=Schema([ColSpec(DataType.string, "label"), *(ColSpec(DataType.double, name) for name in NUMBERS)]),
+    params=ParamSchema([ParamSpec(name, DataType.double, default) for name, default in DEFAULTS.items()]),
+)
+
+
+class Detector(PythonModel):
+    """A YOLO detector for one image at a time."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the file `weights`; `imgsz` of the model's configuration is the size that it was trained with."""
+        _keep_to_itself()
+        from ultralytics import YOLO  # only now: to register the model, MLflow runs this file without loading weights
+
+        self._yolo = YOLO(context.artifacts["weights"])
+        self._imgsz = int(context.model_config["imgsz"])
+
+    # MLflow 3.17 reads the hint of the input: for Any, or an array of uint8, it would print a warning at each load.
+    def predict(
+        self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Find objects in an image.
+
+        Args:
+            context: Not used.
+            model_input: One image, uint8 of shape (height, width, 3), RGB, of any size from 1 by 1 pixel.
+            params: confidence, the least of a box that counts, and iou, the overlap from which of two boxes of a
+                class the less confident is dropped; both 0 to 1.
+
+        Returns:
+            A row for each box, the most confident first: label, confidence (0 to 1), and the corners x1, y1, x2, y2 in
+            pixels of the image. No row where nothing is found.
+
+        Raises:
+            ValueError: The input is no such image, or a parameter is out of its range.
+        """
+        _check(model_input)
+        chosen = DEFAULTS | (params or {})
+        (found,) = self._yolo.predict(
+            np.ascontiguousarray(model_input[..., ::-1]),  # Ultralytics takes arrays for BGR
+            imgsz=self._imgsz,
+            conf=chosen["confidence"],
+            iou=chosen["iou"],
+            save=False,
+            verbose=False,
+        )
+        boxes = found.boxes.cpu()
+        numbers = np.column_stack([boxes.conf.numpy(), boxes.xyxy.numpy()]).astype(np.float64)
+        table = pd.DataFrame(numbers, columns=list(NUMBERS))
+        table.insert(0, "label", pd.Series([found.names[int(number)] for number in boxes.cls], dtype=str))
+        return table.sort_values("confidence", ascending=False, kind="stable", ignore_index=True)
+
+
+def _check(image: Any) -> None:
+    wanted = "one uint8 array of shape (height, width, 3), RGB"
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"image: got {type(image).__name__}, wanted {wanted}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"image: got {image.dtype} of shape {image.shape}, wanted {wanted}")
+
+
+def _keep_to_itself() -> None:
+    """Keep Ultralytics off the network and out of the user's home. Does nothing where it is imported already."""
+    if "ultralytics" in sys.modules:
+        return
+    os.environ["YOLO_OFFLINE"] = "true"
+    os.environ["YOLO_AUTOINSTALL"] = "false"
+    os.environ.setdefault("YOLO_VERBOSE", "false")
+    if "YOLO_CONFIG_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="person-detector-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["YOLO_CONFIG_DIR"] = folder
+
+
+set_model(Detector())
