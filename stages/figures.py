@@ -191,8 +191,11 @@ def confirmation(done: Confirmation, decision: Decision) -> bytes:
         pairs = [(place, one.tested) for place, role in enumerate(roles) for one in done.of(role) if one.seed == seed]
         axis.plot(*zip(*pairs, strict=True), color=GREY, linewidth=1.2, zorder=1)
         axis.annotate(f"seed {seed}", pairs[-1], xytext=(10, -4), textcoords="offset points", fontsize=11, color=GREY)
-    seen = [one.tested for one in done.repeats]
-    room = 0.6 * max(max(seen) - min(seen), 0.01)
+    ends = [
+        end for role in roles for end in (decision.standings[role].tested.low, decision.standings[role].tested.high)
+    ]
+    seen = [one.tested for one in done.repeats] + [end for end in ends if math.isfinite(end)]
+    room = 0.1 * max(max(seen) - min(seen), 0.01)
     for place, role in enumerate(roles):
         mark, colour = MARKS[role]
         found = decision.standings[role].tested
@@ -203,7 +206,7 @@ def confirmation(done: Confirmation, decision: Decision) -> bytes:
             axis.errorbar(
                 place - 0.12, found.mean, half, color=colour, marker="_", capsize=8, linewidth=3, markersize=18
             )
-    axis.set_ylim(min(seen) - room, max(seen) + room)
+    axis.set_ylim(max(min(seen) - room, -0.02), min(max(seen) + room, 1.02))
     labels = [f"{role}\n{_wrapped(decision.standings[role].setting.point)}" for role in roles]
     axis.set_xticks(range(len(roles)), labels)
     axis.set_xlim(-0.5, len(roles) - 0.4)

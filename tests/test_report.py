@@ -104,15 +104,21 @@ def written(found: Evidence, done: Confirmation | None = None, **others: Any) ->
     return report(Subject(evidence=found, done=done, decision=decide(done) if done else None, **facts))
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Evidence:
-    write(tmp_path / "study", made(16))
-    return read(tmp_path / "study")
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    folder = tmp_path_factory.mktemp("study")
+    write(folder, made(16))
+    return read(folder)
 
 
-def test_every_run_is_told_by_its_name_and_grid_and_study_apart(study: Evidence) -> None:
-    done = confirmed(study)
-    text = written(study, done).text
+@pytest.fixture(scope="module")
+def whole(study: Evidence) -> Report:
+    """The report of that study with its confirmation."""
+    return written(study, confirmed(study))
+
+
+def test_every_run_is_told_by_its_name_and_grid_and_study_apart(study: Evidence, whole: Report) -> None:
+    done, text = confirmed(study), whole.text
     grid, _, rest = text.partition("The study, 16 trials (14 complete, 1 pruned, 1 fail):")
     assert "| grid-1 | grid |" in grid
     for row in study.trials:
@@ -125,8 +131,8 @@ def test_every_run_is_told_by_its_name_and_grid_and_study_apart(study: Evidence)
     assert "fail: out of memory" in rest
 
 
-def test_the_verdict_stands_first_with_its_interval_and_the_block_to_paste_is_yaml(study: Evidence) -> None:
-    text = written(study, confirmed(study)).text
+def test_the_verdict_stands_first_with_its_interval_and_the_block_to_paste_is_yaml(whole: Report) -> None:
+    text = whole.text
     assert text.splitlines()[2].startswith("**Best against baseline, test split: better by 0.08")
     assert "3 seeds" in text.splitlines()[2]
     block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
@@ -135,8 +141,8 @@ def test_the_verdict_stands_first_with_its_interval_and_the_block_to_paste_is_ya
     assert "would have been found in 80 of 100 cases" in text
 
 
-def test_each_figure_of_the_text_is_drawn_and_each_that_is_drawn_is_in_the_text(study: Evidence) -> None:
-    found = written(study, confirmed(study))
+def test_each_figure_of_the_text_is_drawn_and_each_that_is_drawn_is_in_the_text(study: Evidence, whole: Report) -> None:
+    found = whole
     assert set(re.findall(r"figures/(\w+\.png)", found.text)) == set(found.figures)
     assert len(found.figures) == 5
     for content in found.figures.values():
@@ -147,8 +153,8 @@ def test_each_figure_of_the_text_is_drawn_and_each_that_is_drawn_is_in_the_text(
     assert found.figures == written(study, confirmed(study)).figures, "the same results draw other bytes"
 
 
-def test_epochs_and_imgsz_are_told_in_words_with_what_seeds_alone_could_make(study: Evidence) -> None:
-    text = written(study, confirmed(study)).text
+def test_epochs_and_imgsz_are_told_in_words_with_what_seeds_alone_could_make(study: Evidence, whole: Report) -> None:
+    text = whole.text
     assert re.search(
         r"epochs: from 2 \(n = \d+\) to 5 \(n = \d+\) the mean changes by \+0\.1.*: more than chance", text
     )
@@ -165,11 +171,11 @@ def test_without_a_confirmation_nothing_is_decided_or_recommended(study: Evidenc
     assert "confirm-123456-s1 is lacking: out of memory" in failed
 
 
-def test_a_study_of_three_trials_says_that_it_is_too_small(tmp_path: Path, study: Evidence) -> None:
+def test_a_study_of_three_trials_says_that_it_is_too_small(tmp_path: Path, whole: Report) -> None:
     write(tmp_path / "small", made(4, pruned=0, failed=0))
     text = written(read(tmp_path / "small")).text
     assert "The study is too small: it has trained 3 trials" in text
-    assert "too small" not in written(study).text
+    assert "too small" not in whole.text
 
 
 def test_what_is_missing_is_told_by_name_and_the_report_is_made(tmp_path: Path) -> None:
