@@ -437,8 +437,8 @@ def _limits(subject: Subject) -> list[str]:
         "- Random order shuffles points that the sampler has chosen; points drawn at random might be worse, and a "
         "stopped trial counts with what it had reached.",
         "- Interactions: the groups of one key differ in the other keys too.",
-        "- Times are those of this machine with other trainings beside them, and vary with what else it does. The study "
-        f"has cost {duration(spent)} of training, the confirmation {duration(again)}.",
+        "- Times are those of this machine with other trainings beside them, and vary with what else it does. The "
+        f"study has cost {duration(spent)} of training, the confirmation {duration(again)}.",
     ]
     lacking = [*evidence.missing, *subject.missing]
     others = evidence.study.get("left_out", {}).get("other data or code", 0)

@@ -329,6 +329,7 @@ def test_a_grid_is_compared_while_it_runs_after_it_and_after_the_next_commit(qui
     assert edited["workspace"]["val_mAP50"] == ""
     assert "epochs in params.yaml was changed since the last run" in printed
     quick.replace("params.yaml", "epochs: 2 ", "epochs: 1 ")
+    (quick.root / "notes.txt").write_text("a change", encoding="utf-8")
     quick.commit("the next")
     _, later = shown(quick)
     assert set(later) - set(rows) == {f"baseline-{quick.run('git', 'rev-parse', '--short=7', 'HEAD').stdout.strip()}"}
