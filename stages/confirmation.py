@@ -157,6 +157,7 @@ class Repeater:
         """
         settings = first_settings(evidence)
         failed: dict[str, str] = {}
+        HOME.mkdir(exist_ok=True)
         with FileLock(HOME / "confirmation.lock"):
             done = Confirmation(settings, self._repeat(settings, failed), failed)
             cheapest = cheapest_setting(evidence, settings, done.noise())

@@ -126,7 +126,8 @@ def read(folder: Path) -> Evidence | None:
     try:
         study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
         keys = list(study["space"])
-        _ = study["start"]["params"], study["name"], study["fixed"], study["data"], study["code"]
+        if lacking := {"name", "fixed", "data", "code", "start", "best", "trials"} - study.keys():
+            raise LookupError(lacking)
     except (OSError, ValueError, LookupError, TypeError):
         return None
     missing: list[str] = []

@@ -13,9 +13,10 @@ from stages.databases import hidden
 from stages.decision import Decision, decide
 from stages.evidence import Evidence
 from stages.experiments import Origin
+from stages.failures import Failure
 from stages.params import Params
 from stages.report import Subject, report
-from stages.repository import ROOT, commit, write_atomic
+from stages.repository import DATA, ROOT, commit, write_atomic
 from stages.tracking import Store, store
 from stages.workers import places
 
@@ -35,7 +36,7 @@ def judge(
         reports: A folder for decision.md, figures and confirmation.csv.
 
     Raises:
-        Failure: The DVC that started this is gone. What was trained by then is kept.
+        Failure: There is no data, or the DVC that started this is gone. What was trained by then is kept.
     """
     given = params.load()
     missing: list[str] = []
@@ -77,6 +78,8 @@ def judge(
 def _confirm(given: Params, evidence: Evidence) -> Confirmation | None:
     if not given.tune.confirm_seeds:
         return None
+    if not (DATA / "summary.json").is_file():
+        raise Failure("data/prepared is not there: run `dvc repro prepare`")
     origin = Origin(
         commit(), params.PARAMS.read_text(encoding="utf-8"), (ROOT / "dvc.lock").read_text(encoding="utf-8")
     )

@@ -133,6 +133,10 @@ def _context(subject: Subject) -> list[str]:
         ("judged by", "mAP50 on the test split, other seeds"),
         ("sampler, pruner", f"{study.get('sampler', '?')}, {study.get('pruner', '?')}"),
         ("not searched", words(study["fixed"])),
+        (
+            "in the workspace",
+            f"models/best.pt of params.yaml: mAP50 {subject.tested['mAP50']:.3f} on the test split, n = 1",
+        ),
         ("hardware", subject.hardware),
         ("versions", subject.versions),
         ("started from", f"commit {subject.commit}; code of training {study['code']}"),

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 from stages import evidence, failures, pending, request
 from stages.experiments import is_study
+from stages.failures import Failure
 from stages.params import PARAMS, read
-from stages.repository import REPORTS, commit, git, write_atomic
+from stages.repository import REPORTS, ROOT, commit, git, write_atomic
 from stages.space import same
 
 DECISION, FIGURES, CONFIRMATION = REPORTS / "decision.md", REPORTS / "figures", REPORTS / "confirmation.csv"
@@ -35,7 +37,8 @@ def short_report(
         test: Metrics of the model on the test split, 0 to 1.
         before: The same of the commit that the run started from, if it has them.
     """
-    lines = ["# Decision", "", "Nothing is decided here: one run, one seed.", ""]
+    beside = "its numbers beside those of the last commit" if before is not None else "its numbers alone"
+    lines = ["# Decision", "", f"Nothing is decided here: one run, one seed, {beside}.", ""]
     measured = f"On the test split the model of params.yaml has mAP50 {test['mAP50']:.3f}"
     if before is not None:
         measured += f" (at the last commit {before['mAP50']:.3f}, {test['mAP50'] - before['mAP50']:+.3f})"
@@ -74,12 +77,11 @@ def stamp() -> str:
 
 
 def main() -> None:
-    study = json.loads((REPORTS / "study" / "study.json").read_text(encoding="utf-8"))
-    test = json.loads((REPORTS / "evaluate" / "metrics.json").read_text(encoding="utf-8"))
-    summary = json.loads((REPORTS / "data" / "summary.json").read_text(encoding="utf-8"))
+    test, summary = (_content(REPORTS / path) for path in ("evaluate/metrics.json", "data/summary.json"))
+    found = evidence.read(REPORTS / "study")
+    study = found.study if found is not None else {}
     now, asked, results = read(PARAMS), request.is_asked_for(), stamp()
-    found = evidence.read(REPORTS / "study") if asked else None
-    if found is not None and found.best is not None and not differs(study, now, summary["digest"]):
+    if asked and found is not None and found.best is not None and not differs(study, now, summary["digest"]):
         from stages.judging import judge  # takes seconds, and each `dvc repro` and each point of a grid comes by
 
         judge(found, summary, test, results, REPORTS)
@@ -98,6 +100,13 @@ def main() -> None:
         mirror_pending_studies()
     if study:
         print("compare: `make compare`; keep: `git add -A`, `git commit`; go on: `dvc exp run tune -S tune.trials=...`")
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise Failure(f"{path.relative_to(ROOT).as_posix()} cannot be read: run `dvc repro`") from error
 
 
 def _placeholders(keep: bool) -> None:

@@ -35,6 +35,8 @@ STUDY: dict[str, Any] = {
     "fixed": {"model": "yolov8n.yaml", "seed": 0},
     "sampler": "tpe",
     "pruner": "median",
+    "trials": {"complete": 14, "pruned": 1, "fail": 1},
+    "best": None,
     "start": {"params": {"epochs": 4, "imgsz": 160, "lr0": 0.002}, "mAP50": 0.72},
     "left_out": {"other data or code": 2, "unreadable": {"lathy-aces": "its dvc.lock is damaged"}},
 }
