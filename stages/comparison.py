@@ -14,7 +14,7 @@ from dvc.repo.experiments.serialize import ExpState, SerializableExp
 from dvc.utils.flatten import flatten
 from tabulate import tabulate
 
-from stages.experiments import is_confirmation, study_of
+from stages.experiments import NO_STUDY, is_confirmation, study_of
 from stages.params import GROUPS
 
 # As DVC names them: with this platform's separator.
@@ -23,8 +23,6 @@ TRAINED = str(Path("reports/train/metrics.json"))
 TESTED = str(Path("reports/evaluate/metrics.json"))
 STUDY = str(Path("reports/study/study.json"))
 MODEL = str(Path("models/best.pt"))
-
-NO_STUDY = "8a80554c91d9fca8acb82f023de02f11"  # MD5 of `{}` and a newline, study.json before the first study
 
 ON_TERMINAL = 40  # rows
 ON_PAGE = 100

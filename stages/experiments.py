@@ -29,6 +29,9 @@ from stages.repository import DATA, ROOT, git, main_root, write_atomic
 Lock = dict[str, Any]
 """The stages of a dvc.lock by name."""
 
+NO_STUDY = hashlib.md5(b"{}\n").hexdigest()
+"""The digest of study.json before the first study."""
+
 _STALE = ("reports/evaluate", "reports/decision.md", "reports/confirmation.csv", "reports/figures")  # of the run before
 _IDENTITY = {f"GIT_{who}_{what}": "study" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages import records
-from stages.experiments import code_digests, is_confirmation, read_lock, study_of
+from stages.experiments import NO_STUDY, code_digests, is_confirmation, read_lock, study_of
 from stages.params import resolved
 from stages.repository import ROOT, git, main_root
 
@@ -87,12 +87,9 @@ def measured(made: Mapping[str, str], base: str) -> Found:
     for run, content in zip(kept.values(), _contents(list(kept)), strict=True):
         if content[0] is None and run[1] == "baseline":  # a commit before the first run
             continue
-        made_a_study = run[1] == "grid" and _study_of(content) not in (starts[run[0]], _NO_STUDY)
+        made_a_study = run[1] == "grid" and _study_of(content) not in (starts[run[0]], NO_STUDY)
         _take(found, (run[0], "tuned") if made_a_study else run, content, made)
     return found
-
-
-_NO_STUDY = hashlib.md5(b"{}\n").hexdigest()
 
 
 def _study_of(content: Content) -> str:
@@ -101,7 +98,7 @@ def _study_of(content: Content) -> str:
         outs = read_lock((content[0] or b"").decode())["study"]["outs"]
         return str(next(out["md5"] for out in outs if out["path"] == "reports/study/study.json"))
     except (LookupError, TypeError, ValueError, StopIteration):
-        return _NO_STUDY
+        return NO_STUDY
 
 
 def saved(name: str) -> Measured | None:

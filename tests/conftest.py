@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,14 @@ class Project:
         content = self.text(path)
         assert old in content, f"{old!r} is not in {path}"
         (self.root / path).write_text(content.replace(old, new, 1), encoding="utf-8")
+
+    def run_queue(self, jobs: int, env: dict[str, str] | None = None) -> None:
+        """`dvc queue start`, and wait until nothing is queued or running any more."""
+        self.run("dvc", "queue", "start", "-j", str(jobs), env=env)
+        deadline = time.monotonic() + 300
+        while any(word in self.run("dvc", "queue", "status").stdout for word in ("Queued", "Running")):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
 
     def commit(self, message: str = "change") -> None:
         self.run("git", "add", "-A")

@@ -21,6 +21,7 @@ from dvc.repo.experiments.serialize import (
 
 from stages import comparison
 from stages.comparison import Comparison, comma_separated, compare, markdown, terminal
+from stages.experiments import NO_STUDY
 
 from .conftest import Project
 
@@ -29,7 +30,7 @@ PARAMS = {"epochs": 4, "lr0": 0.002, "device": None, "data": {"source": "synthet
 
 
 def data(
-    value: Any = 0.5, params: dict[str, Any] | None = None, test: Any = 0.4, study: str = comparison.NO_STUDY
+    value: Any = 0.5, params: dict[str, Any] | None = None, test: Any = 0.4, study: str = NO_STUDY
 ) -> SerializableExp:
     """What DVC tells of a run; a test of None is a file that is missing."""
     absent = {"error": FileNotFoundError(2, "No such file or directory")}

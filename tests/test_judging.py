@@ -8,7 +8,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +87,7 @@ def test_a_grid_after_the_study_takes_known_points_from_the_cache_and_writes_the
     point = [word for key in ("epochs", "imgsz", "lr0", "batch", "scale") for word in ("-S", f"{key}={known[key]}")]
     quick.run("dvc", "exp", "run", "--queue", "-n", "known", *point)
     quick.run("dvc", "exp", "run", "--queue", "-n", "new", "-S", "seed=7")
-    quick.run("dvc", "queue", "start", "-j", "2")
-    deadline = time.monotonic() + 120
-    while any(word in quick.run("dvc", "queue", "status").stdout for word in ("Queued", "Running")):
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    quick.run_queue(2)
     shown = shown_experiments(quick)
     validation = {
         name: shown[name]["data"]["metrics"]["reports/train/metrics.json"]["data"]["mAP50"] for name in ("known", "new")

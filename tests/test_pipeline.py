@@ -294,11 +294,7 @@ def test_killed_at_work_repro_ends_well(project: Project, stage: str, at_work: s
 
 def test_queued_experiments_train_in_parallel_into_one_store(project: Project) -> None:
     project.run("dvc", "exp", "run", "--queue", "-S", "epochs=2", "-S", "seed=0,1")
-    project.run("dvc", "queue", "start", "-j", "2")
-    deadline = time.monotonic() + 300
-    while any(word in project.run("dvc", "queue", "status").stdout for word in ("Queued", "Running")):
-        assert time.monotonic() < deadline
-        time.sleep(1)
+    project.run_queue(2)
     experiments = shown_experiments(project)
     assert len(experiments) == 2
     runs = mlflow_runs(project)

@@ -101,11 +101,7 @@ def test_a_command_that_names_it_runs_the_study(quick: Project, command: list[st
 def test_in_the_queue_the_grid_defers_it_and_a_named_one_runs_it(quick: Project) -> None:
     quick.run("dvc", "exp", "run", "--queue", "-S", "epochs=2,3")
     quick.run("dvc", "exp", "run", "--queue", "-n", "searched", "tune")
-    quick.run("dvc", "queue", "start", "-j", "1")
-    deadline = time.monotonic() + 200
-    while any(word in quick.run("dvc", "queue", "status").stdout for word in ("Queued", "Running")):
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    quick.run_queue(1)
     names = set(shown_experiments(quick))
     own = {trial.user_attrs["name"] for trial in stored(quick) if trial.user_attrs["source"] == "sampler"}
     assert own < names
