@@ -109,8 +109,9 @@ def _studies(target: Store, names: Collection[str] | None) -> Iterator[str]:
 def report_files() -> dict[str, Path | bytes]:
     """What the workspace tells of its study: the tables, the decision and its figures."""
     named = [REPORTS / "decision.md", REPORTS / "confirmation.csv"]
-    files = [*named, *sorted(REPORTS.glob("figures/*.png")), *sorted(REPORTS.glob("study/*"))]
-    return {path.relative_to(REPORTS).as_posix(): path for path in files if path.is_file()}
+    tables = [path for path in sorted(REPORTS.glob("study/*")) if path.name != "ready"]
+    figures = {f"figures/{path.name}": path for path in sorted(REPORTS.glob("figures/*.png"))}
+    return {**{path.name: path for path in [*named, *tables] if path.is_file()}, **figures}
 
 
 def _reported() -> str:

@@ -328,6 +328,10 @@ def test_the_study_is_a_run_with_a_run_for_each_trial(quick: Project) -> None:
     assert parent.data.metrics["best_mAP50"] == best
     client = MlflowClient(f"sqlite:///{quick.root}/mlflow.db")
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
+        "compared.csv",
+        "confirmation.csv",
+        "decision.md",
+        "figures",
         "history.csv",
         "study.json",
         "trials.csv",
