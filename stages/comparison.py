@@ -14,14 +14,13 @@ from dvc.repo.experiments.serialize import ExpState, SerializableExp
 from dvc.utils.flatten import flatten
 from tabulate import tabulate
 
-from stages.experiments import NO_STUDY, is_confirmation, study_of
+from stages.experiments import FIGURES, is_confirmation, study_of
 from stages.params import GROUPS
 
 # As DVC names them: with this platform's separator.
 PARAMS = "params.yaml"
 TRAINED = str(Path("reports/train/metrics.json"))
 TESTED = str(Path("reports/evaluate/metrics.json"))
-STUDY = str(Path("reports/study/study.json"))
 MODEL = str(Path("models/best.pt"))
 
 ON_TERMINAL = 40  # rows
@@ -106,14 +105,13 @@ def compare(
         except Unreadable as error:
             unreadable[name] = str(error)
 
-    starts = {state.rev: state.data for state in states}
     for state in states:
         if state.rev in ("workspace", head):
             add(*((baseline, "baseline") if state.rev == head else ("workspace", "workspace")), state)
         for experiment in state.experiments or []:
             made = experiment.revs[0]
             if kept.get(experiment.name, ("",))[0] == made.rev:
-                add(experiment.name, kind(experiment.name, made.data, starts[state.rev]), made)
+                add(experiment.name, kind(experiment.name, made.data), made)
 
     known = {run.name for run in runs} | unreadable.keys()
     for name, (_, start) in kept.items():
@@ -140,14 +138,14 @@ def _results(run: Run) -> tuple[Any, ...]:
     return run.params, *(value for key, value in run.numbers.items() if key not in ("train_seconds", "ms_per_image"))
 
 
-def kind(name: str, made: SerializableExp | None, start: SerializableExp | None) -> str:
-    """What an experiment was made for, by its name, and by whether it holds a study that its start did not hold."""
+def kind(name: str, made: SerializableExp | None) -> str:
+    """What an experiment was made for, by its name, and by whether it ended with the whole report of a study."""
     if study_of(name):
         return "trial"
     if is_confirmation(name):
         return "confirmation"
-    studies = [one.outs[STUDY].hash if one and STUDY in one.outs else None for one in (made, start)]
-    return "tuned" if studies[0] not in (None, studies[1] or NO_STUDY) else "grid"
+    figures = made.outs.get(str(Path(FIGURES))) if made else None
+    return "tuned" if figures is not None and (figures.nfiles or 0) > 1 else "grid"
 
 
 def read(name: str, kind_: str, state: ExpState) -> Run:

@@ -13,14 +13,15 @@ import io
 import json
 import statistics
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from stages import pending
-from stages.crew import LOGS, Crew, log_of
+from stages.crew import LOGS, Above, Crew, log_of
 from stages.evidence import Evidence, Row
 from stages.experiments import Origin, code_digests, confirmation_name, prepared, read_lock
 from stages.measured import Measured, measured, saved
@@ -66,7 +67,7 @@ class Repeat:
         seed: Of the training.
         validated, tested: mAP50 on the validation and on the test split, 0 to 1.
         seconds: Of the training.
-        ms_per_image: Milliseconds for one image.
+        ms_per_image: Milliseconds for one image; None where it was not measured.
     """
 
     role: Role
@@ -75,7 +76,7 @@ class Repeat:
     validated: float
     tested: float
     seconds: float
-    ms_per_image: float
+    ms_per_image: float | None
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,7 @@ class Repeater:
         """
         settings = first_settings(evidence)
         failed: dict[str, str] = {}
-        HOME.mkdir(exist_ok=True)
-        with FileLock(HOME / "confirmation.lock"):
+        with _alone():
             done = Confirmation(settings, self._repeat(settings, failed), failed)
             cheapest = cheapest_setting(evidence, settings, done.noise())
             if cheapest is not None:
@@ -232,12 +232,33 @@ class Repeater:
         return Task(name, values, arguments, LOGS / f"{name}.log", tuple(self._given.data.classes))
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One confirmation at a time on this machine: the second finds what the first has trained."""
+    HOME.mkdir(exist_ok=True)
+    lock = FileLock(HOME / "confirmation.lock")
+    watch = Above()
+    waiting = False
+    while True:
+        watch.check()
+        with suppress(Timeout):
+            lock.acquire(timeout=1)
+            break
+        if not waiting:
+            print("another run is confirming the same study; waiting for it", flush=True)
+        waiting = True
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _never_stop(task: Task, epoch: EpochEnded) -> bool:
     return False
 
 
 def _repeat_of(role: Role, seed: int, one: Measured) -> Repeat:
-    seconds, speed = one.metrics["train_seconds"], one.tested.get("ms_per_image", 0.0)
+    seconds, speed = one.metrics["train_seconds"], one.tested.get("ms_per_image")
     return Repeat(role, one.name, seed, one.metrics["mAP50"], one.tested["mAP50"], seconds, speed)
 
 

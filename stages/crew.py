@@ -27,6 +27,26 @@ WORK = HOME / "work"
 IN_A_ROW = 3  # failures of one kind after which nothing else is tried
 
 
+class Above:
+    """The DVC command that started this process, if one did."""
+
+    def __init__(self) -> None:
+        self._process = dvc_above() if "DVC_STAGE" in os.environ else None
+
+    def check(self) -> None:
+        """Stop with that command: whoever killed it wants to start anew.
+
+        Raises:
+            Failure: It is gone.
+        """
+        if self._process is None:
+            return
+        with suppress(psutil.NoSuchProcess):
+            if self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE:
+                return
+        raise Failure("the dvc that started this study is gone; the same command goes on with it")
+
+
 class Crew:
     """Workers at their places, started when they are first needed. Use it in a `with`, which ends them.
 
@@ -47,7 +67,7 @@ class Crew:
         self._folders = [WORK / f"{host}-{os.getpid()}-{number}" for number, _ in enumerate(places)]
         self._at_work: dict[Worker, Task] = {}
         self._row = ("", 0)
-        self._above = dvc_above() if "DVC_STAGE" in os.environ else None
+        self.above = Above()
         self._terminated: Any = None
 
     def __enter__(self) -> Crew:
@@ -100,7 +120,7 @@ class Crew:
         Raises:
             Failure: The DVC that started this run is gone.
         """
-        self.check_above()
+        self.above.check()
         told = wait([worker.connection for worker in self._at_work], timeout=1)
         for worker in [worker for worker in self._at_work if worker.connection in told]:
             news = worker.hear()
@@ -120,19 +140,6 @@ class Crew:
         kind, count = self._row
         self._row = (told.kind, count + 1 if kind == told.kind else 1)
         return self._row[1] >= IN_A_ROW
-
-    def check_above(self) -> None:
-        """Stop with the command that started this: whoever killed it wants to start anew.
-
-        Raises:
-            Failure: It is gone.
-        """
-        if self._above is None:
-            return
-        with suppress(psutil.NoSuchProcess):
-            if self._above.is_running() and self._above.status() != psutil.STATUS_ZOMBIE:
-                return
-        raise Failure("the dvc that started this study is gone; the same command goes on with it")
 
 
 def log_of(name: str) -> str:

@@ -18,14 +18,14 @@ class Standing:
         setting: The setting.
         tested: mAP50 on the test split, over the seeds.
         seconds: Of one training, the fastest: other work on the machine only adds to it.
-        ms_per_image: Milliseconds for one image, the fastest likewise.
+        ms_per_image: Milliseconds for one image, the fastest likewise; None where it was not measured.
         to_best: How much greater than the best, seed by seed; None for the best itself, or where they share no seed.
     """
 
     setting: Setting
     tested: Estimate
     seconds: float
-    ms_per_image: float
+    ms_per_image: float | None
     to_best: Estimate | None
 
 
@@ -59,7 +59,7 @@ def decide(done: Confirmation) -> Decision:
             setting,
             estimate(list(tested[setting.role].values())),
             min(one.seconds for one in done.of(setting.role)),
-            min(one.ms_per_image for one in done.of(setting.role)),
+            min((one.ms_per_image for one in done.of(setting.role) if one.ms_per_image is not None), default=None),
             difference(tested[setting.role], tested.get("best", {})) if setting.role != "best" else None,
         )
         for setting in done.settings
@@ -82,7 +82,8 @@ def _recommended(standings: Mapping[Role, Standing]) -> Standing | None:
     """The cheapest that is not distinguishably worse than the best; of those that cost the same, the best measured."""
     if "best" not in standings:
         return None
-    fit = [one for one in standings.values() if one.to_best is None or judge(one.to_best) != "worse"]
+    best = standings["best"]
+    fit = [best, *(one for one in standings.values() if one.to_best is not None and judge(one.to_best) != "worse")]
     limit = min(one.seconds for one in fit) / CHEAPER
     return max((one for one in fit if one.seconds <= limit), key=lambda one: one.tested.mean)
 

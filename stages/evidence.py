@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.space import Point, same
+from stages.failures import Failure
+from stages.params import resolved
+from stages.space import Dimension, Point, same
 
 SMALL = 10  # trials, of which the first five are drawn at random
 SEARCHED_BY = ("sampler", "enqueued")  # sources of trials that the study itself has trained
@@ -66,13 +68,15 @@ class Evidence:
     Attributes:
         study: The content of study.json.
         trials: Every trial, by number.
-        compared: The baseline and the points of grids.
+        compared: The baseline and the points of grids, with the other keys as the study has them.
+        apart: Those that differ from the study in other keys, and these; they are compared with nothing.
         missing: What could not be read, a line each.
     """
 
     study: dict[str, Any]
     trials: list[Row]
     compared: list[Row]
+    apart: list[tuple[Row, Point]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
     @property
@@ -108,9 +112,9 @@ class Evidence:
         return dict(self.study["start"]["params"])
 
     def named(self, point: Mapping[str, Any]) -> Row | None:
-        """The training at a point, complete rather than not."""
-        there = [row for row in [*self.trials, *self.compared] if same(row.point) == same(point)]
-        return next((row for row in there if row.is_complete), there[0] if there else None)
+        """The complete training at a point, if there is one."""
+        complete = [*self.complete, *self.compared]
+        return next((row for row in complete if same(row.point) == same(point) and row.value is not None), None)
 
     @property
     def is_small(self) -> bool:
@@ -118,38 +122,64 @@ class Evidence:
         return len(self.finished) < SMALL
 
 
+class Damaged(Failure):
+    """study.json is not of the form that stage study writes."""
+
+
 def read(folder: Path) -> Evidence | None:
-    """What stage study wrote; None where no study was made, or what is there is of another form.
+    """What stage study wrote; None where no study was made.
 
     Rows that cannot be read are left out and told in `missing`.
+
+    Raises:
+        Damaged: study.json cannot be read; the line says why.
     """
+    path = folder / "study.json"
     try:
-        study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-        keys = list(study["space"])
-        if lacking := {"name", "fixed", "data", "code", "start", "best", "trials"} - study.keys():
-            raise LookupError(lacking)
-    except (OSError, ValueError, LookupError, TypeError):
+        study = json.loads(path.read_text(encoding="utf-8"))
+        if study == {}:
+            return None
+        keys = [key for key, values in study["space"].items() if Dimension.model_validate(values)]
+        _, _, _, _ = study["name"], study["data"], study["code"], study["trials"].get("complete")
+        if best := study["best"]:
+            _, _, _, _ = best["number"], best["name"], best["params"].items(), best["mAP50"]
+        _, _, _ = study["start"]["params"].items(), study["start"]["mAP50"], study["fixed"].items()
+    except FileNotFoundError:
         return None
-    missing: list[str] = []
-    for name, why in study.get("left_out", {}).get("unreadable", {}).items():
-        missing.append(f"{name}: left out: {why}")
-    trials = _rows(folder / "trials.csv", keys, missing)
-    compared = _rows(folder / "compared.csv", keys, missing)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise Damaged(f"reports/study/study.json cannot be read ({type(error).__name__})") from error
+    missing = [f"{name}: left out: {why}" for name, why in study.get("left_out", {}).get("unreadable", {}).items()]
+    trials = [row for row, _ in _rows(folder / "trials.csv", keys, missing)]
+    compared, apart = [], []
+    for row, cells in _rows(folder / "compared.csv", keys, missing):
+        other = _other(study["fixed"], cells)
+        if other:
+            apart.append((row, other))
+        else:
+            compared.append(row)
     for row in trials:
         if row.state == "complete" and row.value is None:
             missing.append(f"trial {row.number} ({row.name}): complete, but without a metric")
         elif row.state in ("complete", "pruned") and row.is_own and row.cost is None:
             missing.append(f"trial {row.number} ({row.name}): its cost is not known")
-    return Evidence(study, trials, compared, missing)
+    return Evidence(study, trials, compared, apart, missing)
 
 
-def _rows(path: Path, keys: Sequence[str], missing: list[str]) -> list[Row]:
+def _other(fixed: Mapping[str, Any], cells: Mapping[str, str]) -> Point:
+    """The keys that a study does not search in which a run differs from it, as the run has them."""
+    found = {key: _value(cells[key]) for key in fixed if key in cells}
+    there = resolved({**{key: _value(text) for key, text in cells.items()}, **fixed})
+    return {key: value for key, value in found.items() if same({key: value}) != same({key: there[key]})}
+
+
+def _rows(path: Path, keys: Sequence[str], missing: list[str]) -> list[tuple[Row, dict[str, str]]]:
+    """The rows of a table, each with its cells."""
     rows = []
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for line, cells in enumerate(csv.DictReader(file), start=2):
                 try:
-                    rows.append(_row(cells, keys))
+                    rows.append((_row(cells, keys), cells))
                 except (LookupError, TypeError, ValueError):
                     missing.append(f"{path.name}, line {line}: not of the form that this report reads")
     except (OSError, csv.Error, UnicodeDecodeError) as error:

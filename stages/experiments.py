@@ -29,10 +29,10 @@ from stages.repository import DATA, ROOT, git, main_root, write_atomic
 Lock = dict[str, Any]
 """The stages of a dvc.lock by name."""
 
-NO_STUDY = hashlib.md5(b"{}\n").hexdigest()
-"""The digest of study.json before the first study."""
+FIGURES = "reports/figures"
+"""Where the figures of a decision are; a run that was not asked for one has a single file there, which says so."""
 
-_STALE = ("reports/evaluate", "reports/decision.md", "reports/confirmation.csv", "reports/figures")  # of the run before
+_STALE = ("reports/evaluate", "reports/decision.md", "reports/confirmation.csv", FIGURES)  # of the run before
 _IDENTITY = {f"GIT_{who}_{what}": "study" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 

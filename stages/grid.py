@@ -16,6 +16,7 @@ from typing import Any
 
 from stages import failures, params, records
 from stages.failures import BadParams
+from stages.repository import commit, main_root
 
 USAGE = "python -m stages.grid epochs=3,5 imgsz=128,160"
 
@@ -40,8 +41,9 @@ def points(sweeps: Sequence[str]) -> list[dict[str, str]]:
 
 
 def name_of(point: Mapping[str, str]) -> str:
-    """The name of a point: `epochs-3_imgsz-128`. Letters that git takes in no name are left out."""
-    return "_".join(re.sub(r"[^\w.-]+", "", f"{key}-{value}") for key, value in point.items()).strip(".-")
+    """The name of a point: `epochs-3_imgsz-128`. What git takes in no name is left out."""
+    name = "_".join(re.sub(r"[^\w.-]+", "", f"{key}-{value}") for key, value in point.items())
+    return re.sub(r"\.{2,}", "", name).strip(".-").removesuffix(".lock")
 
 
 def check(point: Mapping[str, str], content: Mapping[str, Any]) -> None:
@@ -53,31 +55,29 @@ def check(point: Mapping[str, str], content: Mapping[str, Any]) -> None:
     changed: dict[str, Any] = copy.deepcopy(dict(content))
     for key, text in point.items():
         *groups, last = key.split(".")
-        group = changed
+        group: Any = changed
         for name in groups:
-            group = group.get(name) or {}
-        if last not in group:
+            group = group.get(name) if isinstance(group, dict) else {}
+        if not isinstance(group, dict) or last not in group:
             raise BadParams(f"{key}: not in params.yaml")
         group[last] = params.value(text)
     params.validate(changed, name=name_of(point))
 
 
-def queue(grid: Iterable[Mapping[str, str]]) -> tuple[int, int]:
-    """Queue points; returns how many, and how many were there already."""
+def queue(grid: Iterable[Mapping[str, str]]) -> tuple[int, list[str]]:
+    """Queue points of the last commit; returns how many, and the names of those that were there already."""
     from dvc.repo import Repo
 
-    from stages.repository import main_root
-
-    queued = present = 0
+    head, present, queued = commit(), [], 0
     with Repo(main_root()) as repo:
         line = repo.experiments.celery_queue
-        known = {entry.name for entry in (*line.iter_queued(), *line.iter_active())} | records.experiments().keys()
+        known = {entry.name for entry in (*line.iter_queued(), *line.iter_active()) if entry.baseline_rev == head}
+        known |= {name for name, (_, start) in records.experiments().items() if start == head}
         for point in grid:
             name = name_of(point)
             if name in known:
-                present += 1
+                present.append(name)
                 continue
-            known.add(name)
             repo.experiments.run(queue=True, name=name, params=[f"{key}={value}" for key, value in point.items()])
             queued += 1
     return queued, present
@@ -85,10 +85,14 @@ def queue(grid: Iterable[Mapping[str, str]]) -> tuple[int, int]:
 
 def main() -> None:
     grid, content = points(sys.argv[1:]), params.read(params.PARAMS)
+    names = [name_of(point) for point in grid]
+    if len(set(names)) < len(names):
+        raise BadParams(f"two points would both be named {max(names, key=names.count)}: queue them with dvc exp run -n")
     for point in grid:
         check(point, content)
     queued, present = queue(grid)
-    print(f"{queued} queued, {present} there already; `dvc queue start -j 2` runs them, two at a time")
+    there = f" (there already: {', '.join(present)})" if present else ""
+    print(f"{queued} queued{there}; `dvc queue start -j 2` runs them, two at a time")
 
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ def _influence(key: str, rows: Sequence[Row], importance: float | None, noise: N
     shuffled = [np.add.reduceat(random.permutation(values), starts) / counts for _ in range(SHUFFLES)]
     seeds = None
     if noise is not None:
-        seeds = _limit(random.normal(0, noise.sd / np.sqrt(counts), (SHUFFLES, len(groups))))
+        sd = noise.sd * np.sqrt(noise.freedom / random.chisquare(noise.freedom, (SHUFFLES, 1)))  # it is an estimate
+        seeds = _limit(random.normal(0, 1, (SHUFFLES, len(groups))) * sd / np.sqrt(counts))
     return Influence(key, importance, groups, seeds, _limit(np.array(shuffled)))
 
 

@@ -17,7 +17,7 @@ from stages.failures import Failure
 from stages.params import Params
 from stages.report import Subject, report
 from stages.repository import DATA, ROOT, commit, write_atomic
-from stages.tracking import Store, store
+from stages.tracking import Store, Unreachable, store
 from stages.workers import places
 
 AWAY = "MLflow could not be used, so nothing was registered; `python -m stages.tune` does it later."
@@ -112,9 +112,9 @@ def _offer(
     try:
         return staging.put(target, offer)
     except Exception as error:  # as above: what was trained and decided must not be lost
-        missing.append(f"MLflow at {hidden(store())} could not register the model ({type(error).__name__})")
+        missing.append(f"the model could not be registered in MLflow at {hidden(store())} ({type(error).__name__})")
         print(f"warning: {missing[-1]}", file=sys.stderr)
-        return AWAY
+        return AWAY if isinstance(error, Unreachable) else f"{missing[-1]}."
 
 
 def _mirror(target: Store | None, study: str) -> None:

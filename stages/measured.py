@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages import records
-from stages.experiments import NO_STUDY, code_digests, is_confirmation, read_lock, study_of
+from stages.experiments import FIGURES, code_digests, is_confirmation, read_lock, study_of
 from stages.params import resolved
 from stages.repository import ROOT, git, main_root
 
@@ -72,11 +72,7 @@ def measured(made: Mapping[str, str], base: str) -> Found:
         base: The commit that the run under way started from.
     """
     found = Found()
-    experiments = records.experiments()
-    bases = sorted({start for _, start in experiments.values()})
-    studies = {start: _study_of(content) for start, content in zip(bases, _contents(bases), strict=True)}
-    starts = {name: studies[start] for name, (_, start) in experiments.items()}
-    names = {revision: (name, _source(name)) for name, (revision, _) in experiments.items()}
+    names = {revision: (name, _source(name)) for name, (revision, _) in records.experiments().items()}
     baseline = f"baseline-{base[:7] or 'uncommitted'}", "baseline"
     here = [
         path.read_bytes() if path.is_file() else None for path in (ROOT / "dvc.lock", ROOT / METRICS, ROOT / TESTED)
@@ -87,18 +83,17 @@ def measured(made: Mapping[str, str], base: str) -> Found:
     for run, content in zip(kept.values(), _contents(list(kept)), strict=True):
         if content[0] is None and run[1] == "baseline":  # a commit before the first run
             continue
-        made_a_study = run[1] == "grid" and _study_of(content) not in (starts[run[0]], NO_STUDY)
-        _take(found, (run[0], "tuned") if made_a_study else run, content, made)
+        _take(found, (run[0], "tuned") if run[1] == "grid" and _is_judged(content) else run, content, made)
     return found
 
 
-def _study_of(content: Content) -> str:
-    """The digest of study.json by a dvc.lock; that of none where it names none."""
+def _is_judged(content: Content) -> bool:
+    """Whether a run has ended with the whole report of a study: then it was asked to tune."""
     try:
-        outs = read_lock((content[0] or b"").decode())["study"]["outs"]
-        return str(next(out["md5"] for out in outs if out["path"] == "reports/study/study.json"))
-    except (LookupError, TypeError, ValueError, StopIteration):
-        return NO_STUDY
+        outs = read_lock((content[0] or b"").decode())["tune"]["outs"]
+        return any(out["path"] == FIGURES and out["nfiles"] > 1 for out in outs)
+    except (LookupError, TypeError, ValueError):
+        return False
 
 
 def saved(name: str) -> Measured | None:

@@ -93,6 +93,8 @@ def _summary(subject: Subject) -> list[str]:
         lines.append(f"**Best against baseline, test split: {in_words(decision.gain)}.**")
     elif same(best.point) == same(evidence.start):
         lines.append("**The study found nothing better than what it started from.**")
+    elif subject.done is not None and subject.done.failed:
+        lines.append("**Not decided: repeats with other seeds are lacking (see Confirmation).**")
     else:
         lines.append("**Not decided: nothing was trained again with other seeds, so what is told below may be luck.**")
     lines.append("")
@@ -129,6 +131,7 @@ def _context(subject: Subject) -> list[str]:
         ("data", f"{subject.source}, digest {study['data'][:12]}"),
         ("splits", counts or "not known"),
         ("model", subject.model),
+        ("baseline", f"what the study started from: {words(subject.evidence.start)}"),
         ("searched by", "mAP50 on the validation split, of the epoch that was best, one seed"),
         ("judged by", "mAP50 on the test split, other seeds"),
         ("sampler, pruner", f"{study.get('sampler', '?')}, {study.get('pruner', '?')}"),
@@ -137,9 +140,9 @@ def _context(subject: Subject) -> list[str]:
             "in the workspace",
             f"models/best.pt of params.yaml: mAP50 {subject.tested['mAP50']:.3f} on the test split, n = 1",
         ),
-        ("hardware", subject.hardware),
-        ("versions", subject.versions),
-        ("started from", f"commit {subject.commit}; code of training {study['code']}"),
+        ("this report", f"made at commit {subject.commit}; code of training {study['code']}"),
+        ("made on", subject.hardware),
+        ("made with", subject.versions),
     ]
     return ["## Context", "", *markdown_table(("what", "which"), rows)]
 
@@ -164,6 +167,9 @@ def _runs(evidence: Evidence) -> list[str]:
         for row in compared
     ]  # fmt: skip
     lines += markdown_table(head, cells) if cells else ["None."]
+    if evidence.apart:
+        others = "; ".join(f"{row.name} ({words(keys_)}, mAP50 {_three(row.value)})" for row, keys_ in evidence.apart)
+        lines += ["", f"Compared with nothing here, because other keys differ: {others}."]
     trials = evidence.trials
     shown = trials
     if len(trials) > SHOWN:
@@ -223,7 +229,7 @@ def _progress(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
         for name, spent in marks[cost].items():
             random = bands[cost].at(spent)
             between = f"{random[1]:.3f} ({random[0]:.3f} to {random[2]:.3f})" if random else "-"
-            found = [_three(curves[cost][one].at(spent)) if one in sets else "-" for one in ("Optuna", "grid")]
+            found = [_found(curves[cost].get(one), spent) for one in ("Optuna", "grid")]
             rows.append([cost, f"{spent:,.0f} ({name})", *found, between])
     lines += markdown_table(("cost", "spent", "Optuna", "grid", "random order"), rows)
     known = [row for row in evidence.complete if not row.is_own]
@@ -234,6 +240,15 @@ def _progress(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
             "cost nor their values are counted as Optuna's here.",
         ]
     return lines
+
+
+def _found(known: Curve | None, spent: float) -> str:
+    """The best for a cost; where there was no more to spend, with what it was."""
+    value = known.at(spent) if known is not None else None
+    if known is None or value is None:
+        return "-"
+    end = float(known.cost[-1])
+    return f"{value:.3f} (ended at {end:,.0f})" if spent > end * (1 + 1e-6) else f"{value:.3f}"
 
 
 def _costs(rows: Sequence[Row], cost: str, images: int) -> list[float]:
@@ -337,7 +352,7 @@ def _confirmation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
     rows = [
         [standing.setting.role, words(standing.setting.point), standing.setting.found or "not run before",
          _three(standing.setting.validated), str(standing.tested.n), f"{standing.tested.mean:.3f}",
-         _range(standing.tested.low, standing.tested.high), f"{standing.seconds:.0f}", f"{standing.ms_per_image:.1f}"]
+         _range(standing.tested.low, standing.tested.high), f"{standing.seconds:.0f}", _one(standing.ms_per_image)]
         for standing in decision.standings.values()
     ]  # fmt: skip
     head = ("setting", "values", "found in run", "mAP50 there, validation", "seeds", "test mAP50", "95 % interval",
@@ -361,6 +376,8 @@ def _confirmation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
         lines.append(f"Verdict: the best is {in_words(decision.gain)} than the baseline."
                      if decision.verdict != "not distinguishable"
                      else f"Verdict: best and baseline are {in_words(decision.gain)}.")  # fmt: skip
+    elif "baseline" in {setting.role for setting in done.settings}:
+        lines.append("Best and baseline have no seed in common that was trained to its end: there is no verdict.")
     else:
         lines.append("The best is the baseline itself: there is no difference to judge.")
     if decision.detectable is not None and decision.gain is not None:
@@ -373,7 +390,10 @@ def _confirmation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
 
 
 def _failed(done: Confirmation | None) -> list[str]:
-    return ["", *(f"- {name} is lacking: {why}" for name, why in done.failed.items())] if done and done.failed else []
+    if done is None or not done.failed:
+        return []
+    told = [f"- {name} is lacking: {why}" for name, why in done.failed.items()]
+    return ["", *told, "", "`python -m stages.tune` tries these again."]
 
 
 def _repeat(one: Repeat) -> list[str]:
@@ -392,7 +412,7 @@ def _recommendation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
     lines += [
         "```",
         "",
-        f"mAP50 on the test split {_mean(chosen)}; {chosen.seconds:.0f} s of training and {chosen.ms_per_image:.1f} "
+        f"mAP50 on the test split {_mean(chosen)}; {chosen.seconds:.0f} s of training and {_one(chosen.ms_per_image)} "
         "ms an image (the fastest of the repeats).",
     ]
     if model is not None:
@@ -440,6 +460,8 @@ def _limits(subject: Subject) -> list[str]:
         "confirmation is not.",
         "- Random order shuffles points that the sampler has chosen; points drawn at random might be worse, and a "
         "stopped trial counts with what it had reached.",
+        "- More seeds after a look at these: each further look is a further chance that luck is called better (three "
+        "looks: about 6 of 100 instead of 2 or 3). Settle their number beforehand where it matters.",
         "- Interactions: the groups of one key differ in the other keys too.",
         "- Times are those of this machine with other trainings beside them, and vary with what else it does. The "
         f"study has cost {duration(spent)} of training, the confirmation {duration(again)}.",
@@ -455,6 +477,10 @@ def _limits(subject: Subject) -> list[str]:
 
 def _three(value: float | None) -> str:
     return f"{value:.3f}" if value is not None else "-"
+
+
+def _one(value: float | None) -> str:
+    return f"{value:.1f}" if value is not None else "-"
 
 
 def _whole(value: float | None) -> str:

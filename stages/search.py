@@ -66,7 +66,7 @@ class Search:
     def _search(self) -> None:
         waiting = False
         while True:
-            self._crew.check_above()
+            self._crew.above.check()
             more = self._hand_out()
             if not self._crew.is_at_work:
                 if not more or len(self._study.finished()) >= self._study.target:

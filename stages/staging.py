@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stages import records, registry
 from stages.decision import Decision, in_words
+from stages.failures import Failure
 from stages.repository import DATA
 from stages.significance import Estimate, judge
 from stages.tracking import Store
@@ -56,7 +57,7 @@ def put(target: Store, offer: Offer) -> str:
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         weights = Path(folder) / "best.pt"
         if run is None or kept is None or not _fetch(kept[0], weights):
-            return f"the run {model.name} or its weights are not on this machine; nothing was registered."
+            return f"{model.name} has no run in MLflow or no weights in DVC's cache here; nothing was registered."
         holder = registry.staged(target)
         digest = hashlib.md5(weights.read_bytes()).hexdigest()
         if holder is not None and holder.tags.get("weights") == digest:
@@ -71,6 +72,8 @@ def put(target: Store, offer: Offer) -> str:
             how = f"beside its mAP50 of {there:.3f} on the same test data, what is recommended here is {in_words(gain)}"
             if judge(gain) != "better":
                 return f"{name} stays: {how}."
+            if model.tested <= there:
+                return f"{name} stays: {how}, but the very model {model.name} has only {model.tested:.3f}."
             why = how.replace("its mAP50", f"the mAP50 of {name}")
         tags = {
             "dvc.experiment": model.name,
@@ -103,6 +106,8 @@ def _tested(target: Store, holder: registry.Staged, offer: Offer, folder: Path) 
     try:
         weights = registry.weights_of(target, holder, folder)
         return evaluate(weights, DATA, folder / "work", imgsz, offer.device).metrics["mAP50"]
+    except Failure as failure:
+        return str(failure)
     except _Unfit as error:
         return f"it cannot be measured on this data ({type(error).__name__})"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,12 @@ NEXT = "`dvc exp run tune` runs a study"
 
 
 def short_report(
-    study: dict[str, Any], now: dict[str, Any], data: str, test: dict[str, float], before: dict[str, float] | None
+    study: dict[str, Any],
+    now: dict[str, Any],
+    data: str,
+    test: dict[str, float],
+    before: dict[str, float] | None,
+    damaged: str = "",
 ) -> str:
     """What this is, its numbers, and how to go on, in Markdown.
 
@@ -36,6 +42,7 @@ def short_report(
         data: The digest of the data.
         test: Metrics of the model on the test split, 0 to 1.
         before: The same of the commit that the run started from, if it has them.
+        damaged: Why the study cannot be told of, if it cannot.
     """
     beside = "its numbers beside those of the last commit" if before is not None else "its numbers alone"
     lines = ["# Decision", "", f"Nothing is decided here: one run, one seed, {beside}.", ""]
@@ -43,7 +50,7 @@ def short_report(
     if before is not None:
         measured += f" (at the last commit {before['mAP50']:.3f}, {test['mAP50'] - before['mAP50']:+.3f})"
     if not study or study["best"] is None:
-        why = "No trial of the study is complete" if study else "No study was made of it"
+        why = damaged or ("No trial of the study is complete" if study else "No study was made of it")
         return "\n".join([*lines, f"{measured}, n = 1.", "", f"{why}: {NEXT}, `make compare` shows what there is.", ""])
     best, start = study["best"], study["start"]
     finished = study["trials"].get("complete", 0) + study["trials"].get("pruned", 0)
@@ -57,7 +64,7 @@ def short_report(
         measured += f". {why}"
     elif same({key: now.get(key) for key in best["params"]}) != same(best["params"]):
         measured += ". These are not the parameters that the study found best"
-    return "\n".join([*lines, "", f"{measured}.", "", "`dvc exp run tune` writes the whole report.", ""])
+    return "\n".join([*lines, "", f"{measured}.", "", "`python -m stages.tune` writes the whole report.", ""])
 
 
 def differs(study: dict[str, Any], now: dict[str, Any], data: str) -> str:
@@ -68,19 +75,24 @@ def differs(study: dict[str, Any], now: dict[str, Any], data: str) -> str:
     return ""
 
 
-def stamp() -> str:
-    """A line that names the results which a whole report is of."""
-    results = [REPORTS / "study" / name for name in ("study.json", "trials.csv", "compared.csv")]
-    results.append(REPORTS / "evaluate" / "metrics.json")
-    digest = hashlib.sha256(b"\0".join(path.read_bytes() if path.is_file() else b"" for path in results)).hexdigest()
-    return f"<!-- of results {digest[:16]} -->"
+def stamp(test: dict[str, float]) -> str:
+    """A line that names the results which a whole report is of; how fast a model was is none."""
+    tables = [REPORTS / "study" / name for name in ("study.json", "trials.csv", "compared.csv")]
+    known = [path.read_bytes() if path.is_file() else b"" for path in tables]
+    known.append(json.dumps({key: value for key, value in test.items() if key != "ms_per_image"}).encode())
+    return f"<!-- of results {hashlib.sha256(bytes(1).join(known)).hexdigest()[:16]} -->"
 
 
 def main() -> None:
     test, summary = (_content(REPORTS / path) for path in ("evaluate/metrics.json", "data/summary.json"))
-    found = evidence.read(REPORTS / "study")
+    damaged, found = "", None
+    try:
+        found = evidence.read(REPORTS / "study")
+    except evidence.Damaged as failure:
+        damaged = str(failure)
+        print(f"warning: {damaged}", file=sys.stderr)
     study = found.study if found is not None else {}
-    now, asked, results = read(PARAMS), request.is_asked_for(), stamp()
+    now, asked, results = read(PARAMS), request.is_asked_for(), stamp(test)
     if asked and found is not None and found.best is not None and not differs(study, now, summary["digest"]):
         from stages.judging import judge  # takes seconds, and each `dvc repro` and each point of a grid comes by
 
@@ -90,7 +102,7 @@ def main() -> None:
         _placeholders(keep=True)
     else:
         before = git("show", f"{commit()}:./reports/evaluate/metrics.json") if commit() else ""
-        text = short_report(study, now, summary["digest"], test, json.loads(before) if before else None)
+        text = short_report(study, now, summary["digest"], test, json.loads(before) if before else None, damaged)
         _placeholders(keep=False)
         write_atomic(DECISION, text)
         print("\n".join(line for line in text.splitlines()[2:] if line and not line.startswith("|")))

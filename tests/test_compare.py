@@ -7,6 +7,7 @@ import io
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,6 @@ from dvc.repo.experiments.serialize import (
 
 from stages import comparison
 from stages.comparison import Comparison, comma_separated, compare, markdown, terminal
-from stages.experiments import NO_STUDY
 
 from .conftest import Project
 
@@ -29,9 +29,7 @@ HEAD, OLD = "a" * 40, "b" * 40
 PARAMS = {"epochs": 4, "lr0": 0.002, "device": None, "data": {"source": "synthetic", "seed": 0}, "tune": {"trials": 16}}
 
 
-def data(
-    value: Any = 0.5, params: dict[str, Any] | None = None, test: Any = 0.4, study: str = NO_STUDY
-) -> SerializableExp:
+def data(value: Any = 0.5, params: dict[str, Any] | None = None, test: Any = 0.4, figures: int = 1) -> SerializableExp:
     """What DVC tells of a run; a test of None is a file that is missing."""
     absent = {"error": FileNotFoundError(2, "No such file or directory")}
     tested = absent if test is None else {"data": {"mAP50": test, "ms_per_image": 10.0}}
@@ -43,12 +41,12 @@ def data(
             comparison.TESTED: tested,
         },
         deps={comparison.MODEL: ExpDep("model", 1, None)},
-        outs={comparison.STUDY: _out(study), comparison.MODEL: _out("model")},
+        outs={str(Path("reports/figures")): _out("drawn", figures), comparison.MODEL: _out("model", None)},
     )
 
 
-def _out(digest: str) -> ExpOut:
-    return ExpOut(digest, 1, None, use_cache=False, is_data_source=False)
+def _out(digest: str, files: int | None) -> ExpOut:
+    return ExpOut(digest, 1, files, use_cache=False, is_data_source=False)
 
 
 def experiment(name: str, made: SerializableExp | SerializableError) -> ExpRange:
@@ -92,25 +90,14 @@ def test_the_best_on_the_validation_split_is_first_and_a_missing_number_last() -
         ("murky-beth", data(), "grid"),
         ("tune-0a1b2c-007", data(test=None), "trial"),
         ("confirm-0a1b2c-s3", data(), "confirmation"),
-        ("searched", data(study="a study"), "tuned"),
-        ("tune-0a1b2c-008", data(study="a study"), "trial"),
+        ("searched", data(figures=6), "tuned"),
+        ("tune-0a1b2c-008", data(figures=6), "trial"),
     ],
 )
-def test_a_kind_is_told_by_the_name_and_by_a_study_that_the_start_did_not_hold(
+def test_a_kind_is_told_by_the_name_and_by_the_whole_report_of_a_study(
     name: str, made: SerializableExp, kind: str
 ) -> None:
     assert row(compared(experiment(name, made)), name)["kind"] == kind
-
-
-def test_what_starts_from_a_tuned_commit_is_a_grid() -> None:
-    assert comparison.kind("murky-beth", data(study="a study"), data(study="a study")) == "grid"
-    assert comparison.kind("searched", data(study="another"), data(study="a study")) == "tuned"
-
-
-def test_before_the_first_dvc_lock_only_a_study_makes_an_experiment_tuned() -> None:
-    start = replace(data(), outs={})
-    assert comparison.kind("murky-beth", data(), start) == comparison.kind("murky-beth", data(), None) == "grid"
-    assert comparison.kind("searched", data(study="a study"), start) == "tuned"
 
 
 def test_what_varies_is_told_for_training_and_data_but_not_for_the_study() -> None:

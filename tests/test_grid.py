@@ -40,6 +40,8 @@ def test_what_is_no_grid_is_one_line(sweeps: list[str]) -> None:
         ({"epochs": "3", "imgsz": "100"}, "imgsz: 100 is not allowed"),
         ({"epoch": "3"}, "epoch: not in params.yaml"),
         ({"data.sources": "yolo"}, "data.sources: not in params.yaml"),
+        ({"epochs.x": "3"}, "epochs.x: not in params.yaml"),
+        ({"data.source.s.t": "1"}, "data.source.s.t: not in params.yaml"),
     ],
 )
 def test_a_wrong_point_names_key_value_and_what_is_allowed(point: dict[str, str], told: str) -> None:
@@ -54,7 +56,7 @@ def test_a_wrong_point_queues_nothing_and_a_point_is_queued_once(quick: Project)
     grid = [sys.executable, "-m", "stages.grid"]
     wrong = quick.run(*grid, "epochs=2,0", check=False)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
-    assert "2 queued, 0 there already" in quick.run(*grid, "epochs=2,3").stdout
-    assert "1 queued, 2 there already" in quick.run(*grid, "epochs=2,3,4").stdout
+    assert "2 queued; " in quick.run(*grid, "epochs=2,3").stdout
+    assert "1 queued (there already: epochs-2, epochs-3)" in quick.run(*grid, "epochs=2,3,4").stdout
     shown = quick.run("dvc", "queue", "status").stdout
     assert [shown.count(f"epochs-{epochs} ") for epochs in (2, 3, 4)] == [1, 1, 1]

@@ -80,8 +80,7 @@ def test_a_study_is_confirmed_judged_and_registered_and_no_repeat_is_trained_aga
 
 
 def test_a_grid_after_the_study_takes_known_points_from_the_cache_and_writes_the_short_report(quick: Project) -> None:
-    quick.run(*TUNE[:4])
-    quick.commit("the study")
+    quick.run("dvc", "exp", "run", "-n", "searched", "tune")
     count = len(trained(quick))
     known = next(row for row in trials(quick) if row["source"] == "sampler" and row["state"] == "complete")
     point = [word for key in ("epochs", "imgsz", "lr0", "batch", "scale") for word in ("-S", f"{key}={known[key]}")]
@@ -99,7 +98,11 @@ def test_a_grid_after_the_study_takes_known_points_from_the_cache_and_writes_the
     assert "reports/figures/slices.png" not in quick.run("git", "ls-tree", "-r", "--name-only", reference).stdout
     quick.run(*TUNE[:4])
     assert "| known | grid |" in quick.text("reports/decision.md")
+    assert "Compared with nothing here, because other keys differ: new (seed 7" in quick.text("reports/decision.md")
     assert {"known", "new"} <= mlflow_runs(quick).keys()
+    quick.run(sys.executable, "-m", "stages.compare")
+    kinds = {row["run"]: row["kind"] for row in csv.DictReader(io.StringIO(quick.text("reports/comparison.csv")))}
+    assert (kinds["known"], kinds["new"], kinds["searched"]) == ("grid", "grid", "tuned")
 
 
 @posix

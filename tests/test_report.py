@@ -173,6 +173,21 @@ def test_without_a_confirmation_nothing_is_decided_or_recommended(study: Evidenc
     assert "confirm-123456-s1 is lacking: out of memory" in failed
 
 
+def test_repeats_that_all_failed_or_share_no_seed_are_no_verdict_and_said_to_be_so(study: Evidence) -> None:
+    done = confirmed(study)
+    failed = {"confirm-100000-s1": "out of memory"}
+    alone = [one for one in done.repeats if one.role == "baseline"]
+    text = written(study, Confirmation(done.settings, alone, failed)).text
+    assert "Not decided: repeats with other seeds are lacking" in text
+    assert "there is no verdict" in text
+    assert "`python -m stages.tune` tries these again" in text
+    apart = [one for one in done.repeats if (one.seed == 1) == (one.role == "best")]
+    text = written(study, Confirmation(done.settings, apart, failed)).text
+    assert "there is no verdict" in text
+    assert "the baseline itself" not in text
+    assert "To take: the best setting" in text
+
+
 def test_a_study_of_three_trials_says_that_it_is_too_small(tmp_path: Path, whole: Report) -> None:
     write(tmp_path / "small", made(4, pruned=0, failed=0))
     text = written(read(tmp_path / "small")).text
@@ -204,11 +219,32 @@ def test_what_is_missing_is_told_by_name_and_the_report_is_made(tmp_path: Path) 
     assert "compared.csv: cannot be read (FileNotFoundError)" in written(read(tmp_path / "study")).text
 
 
-def test_no_study_or_one_of_another_form_is_none(tmp_path: Path) -> None:
+def test_no_study_is_none_and_one_of_another_form_is_a_line(tmp_path: Path) -> None:
     assert evidence.read(tmp_path) is None
-    for content in ("{}", "[]", "damaged"):
-        (tmp_path / "study.json").write_text(content, encoding="utf-8")
-        assert evidence.read(tmp_path) is None
+    (tmp_path / "study.json").write_text("{}", encoding="utf-8")
+    assert evidence.read(tmp_path) is None
+    damages: list[dict[str, Any]] = [{"start": {}}, {"space": {"lr0": None}}, {"best": {"number": 1}}, {"trials": []}]
+    for changes in damages:
+        (tmp_path / "study.json").write_text(json.dumps({**STUDY, **changes}), encoding="utf-8")
+        with pytest.raises(evidence.Damaged, match=r"reports/study/study\.json cannot be read"):
+            evidence.read(tmp_path)
+    (tmp_path / "study.json").write_text("damaged", encoding="utf-8")
+    with pytest.raises(evidence.Damaged):
+        evidence.read(tmp_path)
+
+
+def test_a_run_with_other_keys_is_told_and_compared_with_nothing(tmp_path: Path) -> None:
+    write(tmp_path, made(16))
+    head, *rows = (tmp_path / "compared.csv").read_text(encoding="utf-8").splitlines()
+    pretrained = rows[0].replace("grid-0", "pretrained").replace("0.6", "0.95")
+    lines = [f"{head},model,seed", *(f"{line},yolov8n.yaml,0" for line in rows), f"{pretrained},yolov8n.pt,0"]
+    (tmp_path / "compared.csv").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    found = read(tmp_path)
+    assert [row.name for row in found.compared] == ["grid-0", "grid-1"]
+    text = written(found).text
+    assert "Compared with nothing here, because other keys differ: pretrained (model yolov8n.pt, mAP50 0.950)." in text
+    assert "| pretrained |" not in text
+    assert "0.950" not in text.partition("## Optuna")[2]
 
 
 def test_a_study_that_found_nothing_better_and_one_without_trials_of_its_own(tmp_path: Path) -> None:
@@ -279,7 +315,7 @@ def test_a_key_that_does_nothing_is_no_more_than_chance_in_nineteen_of_twenty_st
         (found,) = influences(rows, {"epochs": {"low": 2, "high": 5}}, ["epochs"], Noise(0.05, 6))
         assert found.chance is not None
         assert found.seeds is not None
-        assert 0.5 < found.seeds / found.chance < 2  # here seeds are all that there is
+        assert 0.5 < found.seeds / found.chance < 4  # here seeds are all that there is
         called += found.difference > found.chance
     assert called <= 12
 

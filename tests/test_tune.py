@@ -39,3 +39,8 @@ def test_without_a_study_or_a_complete_trial_it_says_how_to_begin() -> None:
         text = short_report(study, {}, "digest", TEST, None)
         assert "mAP50 0.790, n = 1." in text
         assert "`dvc exp run tune` runs a study" in text
+
+
+def test_a_damaged_study_is_told() -> None:
+    text = short_report({}, {}, "digest", TEST, None, "reports/study/study.json cannot be read (ValueError)")
+    assert "reports/study/study.json cannot be read (ValueError): `dvc exp run tune` runs a study" in text
