@@ -72,7 +72,9 @@ def write_study(folder: Path, count: int) -> None:
         study.tell(trial, 0.5 + point["epochs"] / 20 - abs(point["lr0"] - 0.002) * 10)
     start = {key: value for key, value in given.written().items() if key in distributions}
     (folder / "study.json").write_text(
-        json.dumps({"name": "tune-000000", **about, "start": {"params": start}, "best": None, "trials": {}}),
+        json.dumps(
+            {"name": "tune-000000", **about, "start": {"params": start, "mAP50": None}, "best": None, "trials": {}}
+        ),
         encoding="utf-8",
     )
     (folder / "trials.csv").write_text(table(study.get_trials(deepcopy=False), list(distributions)), encoding="utf-8")

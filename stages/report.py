@@ -153,8 +153,9 @@ def _runs(evidence: Evidence) -> list[str]:
     lines = [
         "## The runs",
         "",
-        "mAP50 is that of the validation split unless it says test; every name is that of a row in `dvc exp show` "
-        "and of a run in MLflow. Stopped and failed trials are in MLflow alone. Best in bold.",
+        "mAP50 is that of the validation split unless it says test. A name is that of a run in MLflow and of a row in "
+        "`make compare` and `dvc exp show -A` (which lists a baseline as its commit); stopped and failed trials are in "
+        "MLflow alone. Best in bold.",
         "",
         f"Baseline and grid, {len(evidence.compared)} runs:",
         "",
