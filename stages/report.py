@@ -237,8 +237,9 @@ def _progress(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
     if known:
         lines += [
             "",
-            f"The study knew {len(known)} runs that were measured before it, and learnt from them; neither their "
-            "cost nor their values are counted as Optuna's here.",
+            f"The study knows {len(known)} runs that it has not trained itself, and learns from them; neither their "
+            "cost nor their values are counted as Optuna's here. Where it knew a grid from the start it does not go "
+            "there again, and its own line may stay beneath.",
         ]
     return lines
 
