@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from stages import pending
 from stages.crew import LOGS, Above, Crew, log_of
-from stages.evidence import Evidence, Row
+from stages.evidence import CONFIRMED, Evidence, Row
 from stages.experiments import Origin, code_digests, confirmation_name, prepared, read_lock
 from stages.measured import Measured, measured, saved
 from stages.params import Params, resolved
@@ -281,7 +281,7 @@ def table(done: Confirmation | None) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["role", "name", "seed", "mAP50", "test_mAP50", "seconds", "ms_per_image", "reason"])
+    writer.writerow(CONFIRMED)
     for one in done.repeats if done else ():
         writer.writerow([one.role, one.name, one.seed, one.validated, one.tested, one.seconds, one.ms_per_image, ""])
     for name, why in (done.failed if done else {}).items():

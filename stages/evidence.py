@@ -15,6 +15,7 @@ from stages.params import resolved
 from stages.space import Dimension, Point, same
 
 SMALL = 10  # trials, of which the first five are drawn at random
+CONFIRMED = ("role", "name", "seed", "mAP50", "test_mAP50", "seconds", "ms_per_image", "reason")  # confirmation.csv
 SEARCHED_BY = ("sampler", "enqueued")  # sources of trials that the study itself has trained
 
 

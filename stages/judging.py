@@ -66,7 +66,6 @@ def judge(
     for path in folder.glob("*.png"):
         if path.name not in found.figures:
             path.unlink()
-    write_atomic(folder / "about.txt", "What stands here was drawn for reports/decision.md.\n")
     write_atomic(reports / "confirmation.csv", confirmation.table(done))
     write_atomic(reports / "decision.md", f"{first_line}\n{found.text}")
     _mirror(target, evidence.study["name"])

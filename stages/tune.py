@@ -85,17 +85,20 @@ def stamp(test: dict[str, float]) -> str:
 
 def main() -> None:
     test, summary = (_content(REPORTS / path) for path in ("evaluate/metrics.json", "data/summary.json"))
+    now, asked, results = read(PARAMS), request.is_asked_for(), stamp(test)
     damaged, found = "", None
     try:
         found = evidence.read(REPORTS / "study")
     except evidence.Damaged as failure:
+        if asked:  # the report that is there is better than none
+            raise Failure(f"{failure}: `git checkout reports/study`, or `dvc exp run tune` makes it anew") from failure
         damaged = str(failure)
         print(f"warning: {damaged}", file=sys.stderr)
     study = found.study if found is not None else {}
-    now, asked, results = read(PARAMS), request.is_asked_for(), stamp(test)
     if asked and found is not None and found.best is not None and not differs(study, now, summary["digest"]):
         from stages.judging import judge  # takes seconds, and each `dvc repro` and each point of a grid comes by
 
+        _placeholders(keep=True)
         judge(found, summary, test, results, REPORTS)
     elif not asked and DECISION.is_file() and DECISION.read_text(encoding="utf-8").startswith(results):
         print("reports/decision.md is of these results and stays as it is")
@@ -127,7 +130,7 @@ def _placeholders(keep: bool) -> None:
     if not about.is_file():
         write_atomic(about, "What stands here was drawn for reports/decision.md.\n")
     if not CONFIRMATION.is_file() or not keep:
-        write_atomic(CONFIRMATION, "role,name,seed,mAP50,test_mAP50,seconds,ms_per_image,reason\n")
+        write_atomic(CONFIRMATION, f"{','.join(evidence.CONFIRMED)}\n")
     for figure in FIGURES.glob("*.png") if not keep else ():
         figure.unlink()
 
