@@ -14,12 +14,12 @@ import json
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import fresh_clone
 from stages.experiments import trial_name, with_values
-from stages.repository import git, main_root
+from stages.repository import git
 
 
 def save_experiments(clone: Path, count: int) -> None:
@@ -62,11 +62,7 @@ def main() -> None:
     parser.add_argument("--experiments", type=int, default=500)
     parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()
-    kept = main_root() / ".cache"
-    kept.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept) as folder:
-        clone = Path(folder) / "clone"
-        subprocess.run(["git", "clone", "-q", str(main_root()), str(clone)], check=True)
+    with fresh_clone() as clone:
         save_experiments(clone, asked.experiments)
         print(
             f"{asked.experiments} experiments: {seconds(clone):.2f} s the first time (15 at most is wanted)", flush=True

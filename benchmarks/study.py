@@ -18,13 +18,12 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import optuna
 
-from stages.repository import main_root
+from benchmarks import fresh_clone
 
 BARE = """
 from ultralytics import YOLO
@@ -115,11 +114,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1)
     asked = parser.parse_args()
-    kept = main_root() / ".cache"
-    kept.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept) as folder:
-        clone = Path(folder) / "clone"
-        subprocess.run(["git", "clone", "-q", str(main_root()), str(clone)], check=True)
+    with fresh_clone() as clone:
         run([sys.executable, "-m", "dvc", "repro", "prepare"], clone)
         params = clone / "params.yaml"
         text = params.read_text(encoding="utf-8")
