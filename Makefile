@@ -14,7 +14,7 @@ baseline: .venv/installed ## set up, then run the pipeline: data, training, test
 	$(BIN)/dvc repro
 	$(BIN)/dvc metrics show
 
-test: .venv/installed-dev lint ## set up, then check and test everything (about 10 minutes)
+test: .venv/installed-dev lint ## set up, then check and test everything (about 13 minutes)
 	$(BIN)/pytest
 
 lint: .venv/installed-dev ## format, lint and types

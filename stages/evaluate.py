@@ -1,4 +1,4 @@
-"""Stage evaluate: the model on the test split, which nothing else reads but a confirmation of the same kind.
+"""Stage evaluate: the model on the test split, which nothing else reads but the repeats that stage tune judges by.
 
     python -m stages.evaluate
 
