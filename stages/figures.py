@@ -187,15 +187,19 @@ def confirmation(done: Confirmation, decision: Decision) -> bytes:
     roles = [setting.role for setting in done.settings if setting.role in decision.standings]
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     axis = figure.subplots()
+    ends: dict[int, tuple[int, float]] = {}
     for seed in sorted({one.seed for one in done.repeats}):
         pairs = [(place, one.tested) for place, role in enumerate(roles) for one in done.of(role) if one.seed == seed]
         axis.plot(*zip(*pairs, strict=True), color=GREY, linewidth=1.2, zorder=1)
-        axis.annotate(f"seed {seed}", pairs[-1], xytext=(10, -4), textcoords="offset points", fontsize=11, color=GREY)
-    ends = [
-        end for role in roles for end in (decision.standings[role].tested.low, decision.standings[role].tested.high)
-    ]
-    seen = [one.tested for one in done.repeats] + [end for end in ends if math.isfinite(end)]
+        ends[seed] = pairs[-1]
+    tested = [decision.standings[role].tested for role in roles]
+    limits = [limit for found in tested for limit in (found.low, found.high)]
+    seen = [one.tested for one in done.repeats] + [limit for limit in limits if math.isfinite(limit)]
     room = 0.1 * max(max(seen) - min(seen), 0.01)
+    height = -math.inf
+    for seed, (place, value) in sorted(ends.items(), key=lambda item: item[1]):  # one above the other, not on it
+        height = max(value, height + 0.6 * room) if place == len(roles) - 1 else value
+        axis.annotate(f"seed {seed}", (place, height), xytext=(12, -4), textcoords="offset points", fontsize=11)
     for place, role in enumerate(roles):
         mark, colour = MARKS[role]
         found = decision.standings[role].tested

@@ -14,7 +14,7 @@ from stages.evidence import Evidence, Row
 from stages.influence import Influence, influences, luck_share
 from stages.progress import Band, Curve, curve, random_orders
 from stages.significance import Noise, judge
-from stages.space import same
+from stages.space import Point, same
 from stages.wording import duration, markdown_table, plain, words
 
 SHOWN = 40  # trials in the table; the best of more
@@ -233,6 +233,12 @@ def _progress(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
             found = [_found(curves[cost].get(one), spent) for one in ("Optuna", "grid")]
             rows.append([cost, f"{spent:,.0f} ({name})", *found, between])
     lines += markdown_table(("cost", "spent", "Optuna", "grid", "random order"), rows)
+    if learnt := _learnt(evidence):
+        lines += [
+            "",
+            f"The grid was run with {words(learnt)}, which the study had found: it did not start from where the study "
+            "did, and its line is no measure of what a grid finds alone.",
+        ]
     known = [row for row in evidence.complete if not row.is_own]
     if known:
         lines += [
@@ -242,6 +248,18 @@ def _progress(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
             "there again, and its own line may stay beneath.",
         ]
     return lines
+
+
+def _learnt(evidence: Evidence) -> Point:
+    """What every point of the grid has from the best of the study, and not from its start."""
+    best = evidence.best
+    if best is None or not best.is_own or not evidence.grid:
+        return {}
+    return {
+        key: value
+        for key, value in best.point.items()
+        if value != evidence.start.get(key) and all(row.point[key] == value for row in evidence.grid)
+    }
 
 
 def _found(known: Curve | None, spent: float) -> str:

@@ -173,6 +173,19 @@ def test_without_a_confirmation_nothing_is_decided_or_recommended(study: Evidenc
     assert "confirm-123456-s1 is lacking: out of memory" in failed
 
 
+def test_a_grid_that_was_run_with_what_the_study_found_is_said_to_be_no_race(tmp_path: Path, whole: Report) -> None:
+    assert "which the study had found" not in whole.text
+    write(tmp_path, made(16), grid=0)
+    best = read(tmp_path).best
+    assert best is not None
+    assert best.point["lr0"] != STUDY["start"]["params"]["lr0"]
+    with (tmp_path / "compared.csv").open("a", encoding="utf-8") as file:
+        for number in (2, 3):
+            file.write(f"grid-{number},grid,0.7,20.0,0.7,8.0,{number},128,{best.point['lr0']}\n")
+    text = written(read(tmp_path)).text
+    assert f"The grid was run with lr0 {best.point['lr0']:g}, which the study had found" in text
+
+
 def test_repeats_that_all_failed_or_share_no_seed_are_no_verdict_and_said_to_be_so(study: Evidence) -> None:
     done = confirmed(study)
     failed = {"confirm-100000-s1": "out of memory"}
