@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from stages.repository import main_root
+
+os.environ.setdefault("MPLCONFIGDIR", str(main_root() / ".yolo" / "matplotlib"))  # before the import, not in the home
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

@@ -148,8 +148,12 @@ def test_a_failed_repeat_and_an_absent_mlflow_are_told_and_the_report_is_made(qu
     assert {row["name"] for row in repeats(quick)} <= mlflow_runs(quick).keys()
 
 
-def test_a_model_takes_staging_only_if_it_is_better_and_undo_gives_it_back(quick: Project) -> None:
-    quick.run(*TUNE)
+def test_a_model_takes_staging_only_if_it_is_better_and_undo_gives_it_back(quick: Project, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    places = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "XDG_CACHE_HOME": str(home / ".cache")}
+    quick.run(*TUNE, env=places)
+    assert [path for path in home.rglob("*") if path.is_file() and "dvc" not in path.parts] == []
     holder = staging(quick)
     known = client(quick)
     weights = holder.tags["weights"]
