@@ -16,6 +16,7 @@ import shutil
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,9 @@ def prepared(lock: Lock) -> dict[str, Any]:
     raise Failure("dvc.lock knows no data/prepared: run `dvc repro prepare`")
 
 
-def code_digests(stage: str = "train") -> dict[str, str]:
-    """MD5 of each file of code that a stage depends on."""
+@cache
+def code_digests(stage: str = "train") -> Mapping[str, str]:
+    """MD5 of each file of code that a stage depends on, as it was when this process first asked."""
     files = [path for path in _needed(stage) if path.startswith("stages/")]
     return {path: hashlib.md5((ROOT / path).read_bytes()).hexdigest() for path in files}
 

@@ -25,7 +25,7 @@ from stages.evidence import Evidence, Row
 from stages.influence import Influence
 from stages.progress import Band, Curve
 from stages.significance import Noise
-from stages.wording import words
+from stages.wording import plain, words
 
 # Okabe and Ito's palette.
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, GREY = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#767676"
@@ -113,12 +113,8 @@ def _places(key: str, rows: Sequence[Row]) -> tuple[Any, list[str] | None]:
     values = [row.point.get(key) for row in rows]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values) and len(set(values)) > 3:
         return float, None
-    names = sorted({_name(value) for value in values}, key=lambda name: (not _is_number(name), _number(name), name))
-    return (lambda value: names.index(_name(value))), names
-
-
-def _name(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    names = sorted({plain(value) for value in values}, key=lambda name: (not _is_number(name), _number(name), name))
+    return (lambda value: names.index(plain(value))), names
 
 
 def _is_number(name: str) -> bool:
