@@ -9,7 +9,6 @@ from typing import Any
 
 from stages import confirmation, context, params, pending, staging, sync
 from stages.confirmation import Confirmation, Repeater
-from stages.databases import hidden
 from stages.decision import Decision, decide
 from stages.evidence import Evidence
 from stages.experiments import Origin
@@ -17,7 +16,7 @@ from stages.failures import Failure
 from stages.params import Params
 from stages.report import Subject, report
 from stages.repository import DATA, ROOT, commit, write_atomic
-from stages.tracking import Store, Unreachable, store
+from stages.tracking import Store, Unreachable, unusable
 from stages.workers import places
 
 AWAY = "MLflow could not be used, so nothing was registered; `python -m stages.tune` does it later."
@@ -92,7 +91,7 @@ def _connect(missing: list[str]) -> Store | None:
         for line in sync.catch_up(target):
             print(line)
     except Exception as error:  # whatever a store, a driver or a proxy may raise: the report matters more
-        missing.append(f"MLflow at {hidden(store())} could not be used ({type(error).__name__})")
+        missing.append(unusable(error))
         print(f"warning: {missing[-1]}; the report is made without it", file=sys.stderr)
         return None
     return target
@@ -111,7 +110,7 @@ def _offer(
     try:
         return staging.put(target, offer)
     except Exception as error:  # as above: what was trained and decided must not be lost
-        missing.append(f"the model could not be registered in MLflow at {hidden(store())} ({type(error).__name__})")
+        missing.append(f"the model could not be registered: {unusable(error)}")
         print(f"warning: {missing[-1]}", file=sys.stderr)
         return AWAY if isinstance(error, Unreachable) else f"{missing[-1]}."
 
@@ -125,4 +124,4 @@ def _mirror(target: Store | None, study: str) -> None:
         target.attach(target.parent(study), sync.report_files())
     except Exception as error:  # as above
         pending.note(study, warned=True)
-        print(f"warning: MLflow has not the report ({type(error).__name__}); see `make sync`", file=sys.stderr)
+        print(f"warning: MLflow has not the report: {unusable(error)}; see `make sync`", file=sys.stderr)

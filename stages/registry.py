@@ -24,11 +24,10 @@ from filelock import FileLock
 from mlflow.exceptions import MlflowException
 
 from stages import failures
-from stages.databases import hidden
 from stages.failures import BadParams, Failure
 from stages.pending import HOME
 from stages.repository import ROOT
-from stages.tracking import Store, Unreachable, store
+from stages.tracking import Store, Unreachable, unusable
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 for _name in ("mlflow.pyfunc", "mlflow.store.model_registry.abstract_store"):  # they tell of each step
@@ -206,9 +205,7 @@ def main() -> None:
         target = Store()
         print(undo(target) if arguments else _told(staged(target)))
     except Unreachable as error:
-        raise Failure(
-            f"MLflow at {hidden(store())} cannot be used ({type(error).__name__}); try again later"
-        ) from error
+        raise Failure(unusable(error)) from error
 
 
 def _told(held: Staged | None) -> str:

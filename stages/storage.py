@@ -6,16 +6,21 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import optuna
+from filelock import FileLock
 from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import StudyUserAttributeModel as Attribute
 from optuna.trial import FrozenTrial
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from stages.databases import anchored, hidden, make_whole
 from stages.failures import Failure
+from stages.reasons import reason
 from stages.repository import main_root
 
 # Optuna 5 calls these experimental, and wants heartbeats to be left to its own loop; `Study.beat` sees to them.
@@ -28,6 +33,7 @@ HOME = main_root() / ".study"
 HEARTBEAT = 30  # seconds between two signs of life of a trial
 GRACE = 150  # seconds without one after which another machine may take it for dead
 PATIENCE = 60  # seconds for which a database may be away in the middle of a study
+IDENTITY = "identity"  # what a study's trials have in common, among its attributes
 
 Broken = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 """What Optuna raises where its database cannot be had."""
@@ -54,7 +60,7 @@ def patient(work: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
                 return work(*args, **kwargs)
             except Broken as error:
                 if time.monotonic() > until:
-                    raise Failure(f"the study's storage cannot be used any more ({type(error).__name__})") from error
+                    raise Failure(f"the study's storage cannot be used any more ({reason(error)})") from error
                 time.sleep(2)
 
     return tried
@@ -63,6 +69,37 @@ def patient(work: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
 def address(given: str | None) -> str:
     """Where studies are kept: OPTUNA_STORAGE, or what params.yaml says, or .study/optuna.db."""
     return anchored(os.environ.get("OPTUNA_STORAGE") or given or "sqlite:///.study/optuna.db")
+
+
+@contextmanager
+def alone(database: RDBStorage, study: int, name: str) -> Iterator[None]:
+    """One process at a time decides what comes next in a study, on whatever machine it runs.
+
+    On one machine a file is locked. Machines that share a database lock the row that holds the study's identity, which
+    Optuna 5.0 writes once and nothing refers to. Where another machine holds it for longer than its database may be
+    away, that machine is gone, and the work goes on.
+    """
+    with FileLock(HOME / f"{name}.lock"):
+        if database.engine.dialect.name == "sqlite":
+            yield
+            return
+        row = select(Attribute.study_user_attribute_id).where(Attribute.study_id == study, Attribute.key == IDENTITY)
+        until = time.monotonic() + PATIENCE
+        connection = database.engine.connect()
+        try:
+            while True:
+                try:
+                    connection.execute(row.with_for_update(nowait=True))
+                    break
+                except OperationalError:
+                    connection.rollback()
+                    if time.monotonic() > until:
+                        break
+                    time.sleep(0.1)
+            yield
+        finally:
+            with suppress(SQLAlchemyError):  # the database has let go of the row where it was away meanwhile
+                connection.close()
 
 
 def open_storage(given: str | None) -> RDBStorage:
@@ -75,26 +112,36 @@ def open_storage(given: str | None) -> RDBStorage:
     HOME.mkdir(exist_ok=True)
     try:
         make_whole(uri, lambda partial: RDBStorage(partial).engine.dispose())
-        return RDBStorage(
-            uri,
-            engine_kwargs={"connect_args": {"timeout": 60}} if uri.startswith("sqlite") else {"pool_pre_ping": True},
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=retry,
-        )
+        try:
+            return _connect(uri)
+        except Broken as error:
+            if isinstance(error, OperationalError):
+                raise
+            time.sleep(1)
+            return _connect(uri)  # two machines made the tables at once, and this one was second
     except (*Broken, ImportError, OSError, ValueError, TypeError) as error:
-        kind = type(error.__cause__ or error).__name__
         raise Failure(
-            f"the study's storage {hidden(uri)} cannot be used ({kind}): see tune.storage and OPTUNA_STORAGE"
+            f"the study's storage {hidden(uri)} cannot be used ({reason(error, uri)}): "
+            "see tune.storage and OPTUNA_STORAGE"
         ) from error
+
+
+def _connect(uri: str) -> RDBStorage:
+    return RDBStorage(
+        uri,
+        engine_kwargs={"connect_args": {"timeout": 60}} if uri.startswith("sqlite") else {"pool_pre_ping": True},
+        heartbeat_interval=HEARTBEAT,
+        grace_period=GRACE,
+        heartbeat_stale_trial_callback=retry,
+    )
 
 
 def everything(storage: RDBStorage) -> Iterator[tuple[str, dict[str, Any], list[FrozenTrial]]]:
     """Each study of this project in a storage: its name, its identity, its trials."""
     for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
-        if "identity" in summary.user_attrs:
+        if IDENTITY in summary.user_attrs:
             study = optuna.load_study(study_name=summary.study_name, storage=storage)
-            yield summary.study_name, summary.user_attrs["identity"], study.get_trials(deepcopy=False)
+            yield summary.study_name, summary.user_attrs[IDENTITY], study.get_trials(deepcopy=False)
 
 
 def retry(study: optuna.Study, trial: FrozenTrial) -> None:

@@ -10,12 +10,11 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.distributions import FloatDistribution
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -28,7 +27,7 @@ from stages.params import Params, resolved
 from stages.repository import commit
 from stages.sampling import Exhausted, Sampler, Taken, distribution, pruner, untried
 from stages.space import Point, same
-from stages.storage import GivenUp, patient, retry
+from stages.storage import IDENTITY, GivenUp, patient, retry
 from stages.trials import FINISHED, LOST, OBJECTIVE
 
 ITS_OWN = ("out of memory", "not a number", "refused")  # failures that come again at the same point
@@ -80,20 +79,18 @@ class Study:
             sampler=Sampler(params.tune.sampler, params.tune.seed, self.distributions, self._taken),
             pruner=pruner(params.tune.pruner, params.epochs),
         )
-        if "identity" not in self._study.user_attrs:
+        if IDENTITY not in self._study.user_attrs:
             start = {key: value for key, value in params.written().items() if key in self.distributions}
             self._study.set_user_attr("start", start)
-            self._study.set_user_attr("identity", dict(identity))
+            self._study.set_user_attr(IDENTITY, dict(identity))
 
     def differs(self) -> list[str]:
         """What differs from the study that was begun last before this one, in words; nothing where there is none."""
         summaries = optuna.get_all_study_summaries(self._storage, include_best_trial=False)
-        known = [
-            summary for summary in summaries if summary.study_name != self.name and "identity" in summary.user_attrs
-        ]
+        known = [summary for summary in summaries if summary.study_name != self.name and IDENTITY in summary.user_attrs]
         if not known:
             return []
-        last = max(known, key=lambda summary: summary._study_id).user_attrs["identity"]
+        last = max(known, key=lambda summary: summary._study_id).user_attrs[IDENTITY]
         return [key for key in self.identity if self.identity[key] != last.get(key)]
 
     @patient
@@ -169,7 +166,7 @@ class Study:
             How many were new, by source.
         """
         new: Counter[str] = Counter()
-        with self._alone():
+        with self.alone():
             trials = self.trials()
             known = {same(trial.params) for trial in trials if trial.state == TrialState.COMPLETE}
             under_way = {trial.user_attrs.get("name") for trial in trials if trial.state == TrialState.RUNNING}
@@ -203,7 +200,7 @@ class Study:
         Returns:
             Whether it was asked for.
         """
-        with self._alone():
+        with self.alone():
             known = {same(trial.system_attrs.get("fixed_params") or trial.params) for trial in self.trials()}
             if same(point) in known:
                 return False
@@ -213,7 +210,7 @@ class Study:
     @patient
     def recover(self) -> None:
         """Settle trials whose process is gone: what was saved is complete, the rest is failed and tried once more."""
-        with self._alone():
+        with self.alone():
             self._recover()
 
     def _recover(self) -> None:
@@ -243,7 +240,7 @@ class Study:
             Exhausted: Every point of the space has been tried.
         """
         while True:
-            with self._alone():
+            with self.alone():
                 self._recover()
                 trials = self.trials()
                 running = sum(trial.state == TrialState.RUNNING for trial in trials)
@@ -347,11 +344,9 @@ class Study:
         for key, value in facts.items():
             self._storage.set_trial_user_attr(trial._trial_id, key, value)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One process of this machine at a time decides what comes next."""
-        with FileLock(storage.HOME / f"{self.name}.lock"):
-            yield
+    def alone(self) -> AbstractContextManager[None]:
+        """One process at a time decides what comes next, on whatever machine it runs."""
+        return storage.alone(self._storage, self._study._study_id, self.name)
 
 
 def scores(one: Measured) -> dict[str, float]:

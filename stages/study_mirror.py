@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,12 +20,11 @@ from mlflow.entities import Metric, Param
 from optuna.trial import FrozenTrial, TrialState
 
 from stages import records
-from stages.databases import hidden
 from stages.failures import Failure
 from stages.pending import note, pending
 from stages.records import Record
 from stages.repository import experiment_name
-from stages.tracking import Run, Store, store
+from stages.tracking import Run, Store, unusable
 from stages.trials import FINISHED, OBJECTIVE
 
 BEST = f"best_{OBJECTIVE}"
@@ -144,14 +144,20 @@ class StudyMirror:
     Where MLflow fails it warns once and is silent; `.mlflow/pending/` then bears the name of the study.
     """
 
-    def __init__(self, subject: Subject) -> None:
-        self._subject = subject
-        self._events: queue.Queue[Callable[[Store], None] | None] = queue.Queue()
+    def __init__(self, subject: Subject, alone: Callable[[], AbstractContextManager[None]]) -> None:
+        """Begin the run of the study.
+
+        Args:
+            subject: The study.
+            alone: Keeps other processes and machines that work on the study from making its run at the same time.
+        """
+        self._subject, self._alone = subject, alone
+        self._events: queue.Queue[Callable[[Store], object] | None] = queue.Queue()
         self._runs: dict[str, Run] = {}
         self._target: Store | None = None
         self._lost = False
         note(subject.name, warned=False)
-        self._events.put(lambda target: target.client.update_run(target.parent(subject.name), "RUNNING"))
+        self._events.put(lambda target: target.client.update_run(self._parent(target), "RUNNING"))
         self._thread = threading.Thread(target=self._write, name="mirror", daemon=True)
         self._thread.start()
 
@@ -182,9 +188,14 @@ class StudyMirror:
 
     def close(self, trials: Sequence[FrozenTrial], files: Mapping[str, str], status: str) -> None:
         """Write what is left, catch up on what was missed before, and end."""
+        self._events.put(self._parent)
         self._events.put(lambda target: _told(catch_up(target, self._subject, trials, files, status)))
         self._events.put(None)
         self._thread.join()
+
+    def _parent(self, target: Store) -> str:
+        with self._alone():
+            return target.parent(self._subject.name)
 
     def _write(self) -> None:
         while (event := self._events.get()) is not None:
@@ -198,8 +209,7 @@ class StudyMirror:
                 for name in filter(None, (self._subject.name, experiment_name())):
                     note(name, warned=True)  # the stages that follow need not say it again
                 print(
-                    f"warning: MLflow at {hidden(store())} cannot be used ({type(error).__name__}); "
-                    "the study goes on, and `make sync` mirrors it later",
+                    f"warning: {unusable(error)}; the study goes on, and `make sync` mirrors it later",
                     file=sys.stderr,
                     flush=True,
                 )

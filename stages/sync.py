@@ -16,12 +16,12 @@ from functools import cache
 from pathlib import Path
 
 from stages import failures, pending, records
-from stages.databases import hidden
 from stages.experiments import is_study, study_of
 from stages.failures import Failure
 from stages.params import PARAMS, read
+from stages.reasons import reason
 from stages.repository import REPORTS, ROOT, commit, experiment_name, git, main_root, run_name
-from stages.tracking import Mirror, Store, Unreachable, store
+from stages.tracking import Mirror, Store, Unreachable, unusable
 
 
 def mirror_this_run(model: Path, stage: str) -> None:
@@ -38,8 +38,8 @@ def mirror_this_run(model: Path, stage: str) -> None:
                 print(line)
     except records.Incomplete as incomplete:
         print(f"warning: not mirrored in MLflow: {incomplete}", file=sys.stderr)
-    except Exception as error:  # while others were caught up on; its text may hold an address with a password
-        print(f"warning: not every run is mirrored ({type(error).__name__}); see `make sync`", file=sys.stderr)
+    except Exception as error:  # while others were caught up on
+        print(f"warning: not every run is mirrored: {unusable(error)}; see `make sync`", file=sys.stderr)
 
 
 def mirror_pending_studies() -> None:
@@ -47,9 +47,9 @@ def mirror_pending_studies() -> None:
     try:
         for line in _studies(Store(), pending.everything()):
             print(line)
-    except Exception as error:  # its text may hold an address with a password
+    except Exception as error:  # whatever a store, a driver or a proxy may raise
         if not any(facts.get("warned") for facts in pending.everything().values()):
-            print(f"warning: the study is not mirrored ({type(error).__name__}); see `make sync`", file=sys.stderr)
+            print(f"warning: the study is not mirrored: {unusable(error)}; see `make sync`", file=sys.stderr)
 
 
 def catch_up(target: Store) -> Iterator[str]:
@@ -94,7 +94,7 @@ def _studies(target: Store, names: Collection[str] | None) -> Iterator[str]:
     try:
         known = list(storage.everything(storage.open_storage(given)))
     except (Failure, *storage.Broken) as error:
-        yield f"studies: not mirrored: {error if isinstance(error, Failure) else type(error).__name__}"
+        yield f"studies: not mirrored: {error if isinstance(error, Failure) else reason(error, storage.address(given))}"
         return
     for name, identity, trials in known:
         if names is not None and (name not in names or any(trial.state.name == "RUNNING" for trial in trials)):
@@ -160,9 +160,7 @@ def main() -> None:
     try:
         lines = list(sync(Store()))
     except Unreachable as error:
-        raise Failure(
-            f"MLflow at {hidden(store())} cannot be used ({type(error).__name__}); try again later"
-        ) from error
+        raise Failure(unusable(error)) from error
     print("\n".join(lines) if lines else "MLflow has every run that DVC keeps")
 
 

@@ -22,11 +22,13 @@ from filelock import FileLock
 
 from stages.databases import anchored, hidden, make_whole
 from stages.pending import HOME, note, noted, pending
+from stages.reasons import reason
 from stages.records import COST, Points, Record
 from stages.repository import main_root
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the defaults wait for minutes before they give up
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it may hold a password
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 from mlflow import MlflowClient
@@ -48,6 +50,11 @@ Unreachable = (MlflowException, SQLAlchemyError, OSError)
 def store() -> str:
     """Where runs are kept: MLFLOW_TRACKING_URI, or mlflow.db. SQLite files are found from the main repository on."""
     return anchored(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
+
+
+def unusable(error: BaseException) -> str:
+    """Says that MLflow cannot be used, and why."""
+    return f"MLflow at {hidden(store())} cannot be used ({reason(error, store())})"
 
 
 class Store:
@@ -264,7 +271,6 @@ class Mirror:
             if not noted(self.name).get("warned"):
                 note(self.name, warned=True)
                 print(
-                    f"warning: MLflow at {hidden(store())} cannot be used ({type(error).__name__}); "
-                    "the run goes on, and `make sync` mirrors it later",
+                    f"warning: {unusable(error)}; the run goes on, and `make sync` mirrors it later",
                     file=sys.stderr,
                 )

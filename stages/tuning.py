@@ -57,7 +57,7 @@ def tune(reports: Path) -> None:
     if own is not None and study.enqueue(own):
         study.target = max(study.target, len(study.finished()) + 1)  # or nobody could say what the best has beaten
     _announce(study, given, new)
-    mirror = StudyMirror(Subject(study.name, study.identity))
+    mirror = StudyMirror(Subject(study.name, study.identity), study.alone)
     status = "KILLED"
     try:
         if len(study.finished()) < study.target:
