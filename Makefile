@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false # eight processes that nothing here needs
 
 .DEFAULT_GOAL := help
-.PHONY: help baseline test lint compare sync ui undo lock
+.PHONY: help baseline test services-test lint compare sync push pull services ui undo lock
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 baseline: .venv/installed ## set up, then run the pipeline: data, training, test metrics
 	$(BIN)/dvc repro
@@ -16,6 +17,9 @@ baseline: .venv/installed ## set up, then run the pipeline: data, training, test
 
 test: .venv/installed-dev lint ## set up, then check and test everything (about 13 minutes)
 	$(BIN)/pytest
+
+services-test: .venv/installed-dev ## only what a team does with the services of docker-compose.yml, without Docker
+	$(BIN)/pytest --numprocesses=0 tests/test_compose.py tests/test_services.py
 
 lint: .venv/installed-dev ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -30,6 +34,15 @@ undo: .venv/installed ## staging goes back to the model that it was at before
 
 sync: .venv/installed ## mirror to MLflow whatever it has missed
 	$(BIN)/python -m stages.sync
+
+push: .venv/installed ## share data, models, experiments and runs with the team
+	$(BIN)/python -m stages.share push
+
+pull: .venv/installed ## take what the team has shared
+	$(BIN)/python -m stages.share pull
+
+services: .venv/installed ## whether MLflow, the studies' database and DVC's remote can be used
+	$(BIN)/python -m stages.services
 
 ui: .venv/installed ## MLflow on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000

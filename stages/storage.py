@@ -26,6 +26,7 @@ from stages.repository import main_root
 # Optuna 5 calls these experimental, and wants heartbeats to be left to its own loop; `Study.beat` sees to them.
 for _text in ("Argument ``heartbeat_interval``", r"optuna\.storages\._heartbeat\.fail_stale", "Heartbeat of storage"):
     warnings.filterwarnings("ignore", message=_text)
+warnings.filterwarnings("ignore", message=r"optuna\.study\.study\.Study\.set_metric_names")  # for the dashboard
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 HOME = main_root() / ".study"

@@ -69,6 +69,7 @@ class Study:
         }
         self.target = params.tune.trials
         self._taken: Taken = set()
+        self._asked: set[int] = set()
         self._mine: dict[int, Trial] = {}
         self.is_new = self.name not in optuna.get_all_study_names(database)
         self._study = optuna.create_study(
@@ -81,6 +82,7 @@ class Study:
         )
         if IDENTITY not in self._study.user_attrs:
             start = {key: value for key, value in params.written().items() if key in self.distributions}
+            self._study.set_metric_names([OBJECTIVE])
             self._study.set_user_attr("start", start)
             self._study.set_user_attr(IDENTITY, dict(identity))
 
@@ -216,7 +218,9 @@ class Study:
     def _recover(self) -> None:
         self.beat()  # before anybody takes ours for dead: this machine may have slept
         for trial in self.trials():
-            if trial.state == TrialState.RUNNING and trial.number not in self._mine and is_gone(trial):
+            if trial.state != TrialState.RUNNING or trial.number in self._mine:
+                continue
+            if trial.number in self._asked or is_gone(trial):  # also what was asked for when the database went away
                 with suppress(GivenUp):  # another process was faster
                     self.settle(trial, "lost", LOST)
         fail_stale_trials(self._study)
@@ -251,11 +255,12 @@ class Study:
                 if not waiting and untried(self.distributions, self._taken) == []:
                     raise Exhausted
                 trial = self._study.ask(fixed_distributions=dict(self.distributions))
-                self._mine[trial.number] = trial
+                self._asked.add(trial.number)
                 self._describe(trial)
-                self.beat()
+                self._storage.record_heartbeat(trial._trial_id)
             equal = self._tried_before(trial)
             if equal is None:
+                self._mine[trial.number] = trial
                 return trial
             self.fail(trial, "repeated", f"the point of trial {equal}, which was there first")
 
@@ -323,26 +328,34 @@ class Study:
 
     @patient
     def complete(self, trial: Trial | FrozenTrial, metrics: dict[str, float], seconds: float) -> None:
-        self._note(trial, metrics={name: metrics[name] for name in sorted(metrics)}, seconds=round(seconds, 1))
-        self._tell(trial, TrialState.COMPLETE, metrics[OBJECTIVE])
+        facts = {"metrics": {name: metrics[name] for name in sorted(metrics)}, "seconds": round(seconds, 1)}
+        self._end(trial, TrialState.COMPLETE, facts, metrics[OBJECTIVE])
 
     @patient
     def prune(self, trial: Trial, seconds: float) -> None:
-        self._note(trial, seconds=round(seconds, 1))
-        self._tell(trial, TrialState.PRUNED)
+        self._end(trial, TrialState.PRUNED, {"seconds": round(seconds, 1)})
 
     @patient
     def fail(self, trial: Trial | FrozenTrial, kind: str, reason: str, seconds: float = 0.0) -> None:
-        self._note(trial, kind=kind, reason=" ".join(reason.split()), seconds=round(seconds, 1))
-        self._tell(trial, TrialState.FAIL)
+        facts = {"kind": kind, "reason": " ".join(reason.split()), "seconds": round(seconds, 1)}
+        self._end(trial, TrialState.FAIL, facts)
 
-    def _tell(self, trial: Trial | FrozenTrial, state: TrialState, value: float | None = None) -> None:
+    def _end(
+        self, trial: Trial | FrozenTrial, state: TrialState, facts: Mapping[str, Any], value: float | None = None
+    ) -> None:
+        """Note what came of a trial, and that it is over.
+
+        Raises:
+            GivenUp: It was ended before, in another way.
+        """
         self._mine.pop(trial.number, None)
-        self._study.tell(trial.number, value, state)
-
-    def _note(self, trial: Trial | FrozenTrial, **facts: Any) -> None:
-        for key, value in facts.items():
-            self._storage.set_trial_user_attr(trial._trial_id, key, value)
+        try:
+            for key, fact in facts.items():
+                self._storage.set_trial_user_attr(trial._trial_id, key, fact)
+            self._study.tell(trial.number, value, state)
+        except GivenUp:
+            if self.trials()[trial.number].state != state:  # else the answer to the same words was lost
+                raise
 
     def alone(self) -> AbstractContextManager[None]:
         """One process at a time decides what comes next, on whatever machine it runs."""

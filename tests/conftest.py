@@ -35,6 +35,10 @@ SMALL = {
 }
 
 
+for _name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_", "OPTUNA_"))]:
+    del os.environ[_name]  # of whoever runs the tests with a team's services
+
+
 @dataclass(frozen=True)
 class Project:
     """A git and DVC repository with this project's files."""

@@ -7,6 +7,7 @@ moto's server, which speaks S3 over HTTP and checks signatures.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -331,46 +332,50 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 class Gate:
-    """A way to a server on which things go wrong: refused, slow, or cut in the middle."""
+    """A way to a server on which things go wrong: it refuses after some bytes, or is slow."""
 
     def __init__(self, target: int) -> None:
-        self.port = free_port()
         self._target = target
-        self.mode = "open"
-        self.passed = 0
-        self._server = socket.create_server(("127.0.0.1", self.port))
+        self._left: float = math.inf
+        self._delay = 0.0
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._server.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
 
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def open(self) -> None:
+        self._left, self._delay = math.inf, 0.0
+
+    def refuse_after(self, count: int) -> None:
+        """Let so many bytes through, then cut what is open and accept nothing."""
+        self._left, self._delay = count, 0.0
+
+    def slow(self) -> None:
+        """About 3 MB a second on each connection."""
+        self._left, self._delay = math.inf, 0.02
 
     def _serve(self) -> None:
         while True:
             try:
                 client, _ = self._server.accept()
-            except OSError:
+            except OSError:  # closed
                 return
-            if self.mode == "refused":
+            if self._left <= 0:
                 client.close()
                 continue
-            try:
-                server = socket.create_connection(("127.0.0.1", self._target))
-            except OSError:
-                client.close()
-                continue
+            server = socket.create_connection(("127.0.0.1", self._target))
             for one, other in ((client, server), (server, client)):
                 threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
 
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError), source, target:
-            while data := source.recv(65536):
-                if self.mode == "refused":
-                    return
-                if self.mode == "slow":
-                    time.sleep(0.2)
+        with suppress(OSError):  # the other side has hung up
+            while (data := source.recv(65536)) and self._left > 0:
+                time.sleep(self._delay)
                 target.sendall(data)
-                self.passed += len(data)
+                self._left -= len(data)
+        for end in (source, target):
+            with suppress(OSError):  # what is unread then tells the sender that the connection is gone
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
     def close(self) -> None:
         self._server.close()
@@ -378,6 +383,7 @@ class Gate:
 
 @contextmanager
 def gate(target: int) -> Iterator[Gate]:
+    """A gate before the server on a port of this machine."""
     way = Gate(target)
     try:
         yield way

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import OperationalError
 
 from stages import owners, params, storage, studies
 from stages.failures import Failure
@@ -130,10 +131,12 @@ def test_no_more_trials_are_begun_than_are_wanted() -> None:
 
 
 def begun(study: Study, owner: str) -> FrozenTrial:
+    """A trial that another process has begun."""
     trial = study.ask()
     assert trial is not None
     trial.set_user_attr("owner", owner)
     study._mine.clear()
+    study._asked.clear()
     return study.trials()[trial.number]
 
 
@@ -185,6 +188,40 @@ def test_a_trial_that_never_named_its_process_is_given_up_after_a_while(monkeypa
     monkeypatch.setattr(storage, "GRACE", -1)
     study.recover()
     assert states(study) == [TrialState.FAIL, TrialState.WAITING]
+
+
+@pytest.mark.parametrize("after", ["_describe", "_tried_before"])
+def test_what_was_asked_for_when_the_database_went_away_is_asked_for_again(
+    after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun and described, but never given to a worker: nobody may wait for it."""
+    monkeypatch.setattr(storage.time, "sleep", lambda seconds: None)
+    study = study_with(given())
+    work, failed = getattr(study, after), []
+
+    def away_once(*arguments: Any) -> Any:
+        if not failed:
+            failed.append(arguments)
+            raise OperationalError("SELECT", {}, Exception("the connection was closed"))
+        return work(*arguments)
+
+    monkeypatch.setattr(study, after, away_once)
+    first, second = study.ask(), study.ask()
+    assert first is not None
+    assert second is not None
+    assert states(study) == [TrialState.FAIL, TrialState.RUNNING, TrialState.RUNNING]
+    assert first.params == study.trials()[0].params
+
+
+def test_what_came_of_a_trial_may_be_told_twice_but_not_changed() -> None:
+    """The answer to the first time may be lost with the connection."""
+    study = study_with(given())
+    trial = study.ask()
+    assert trial is not None
+    for _ in range(2):
+        study.complete(trial, {"mAP50": 0.5}, 1.0)
+    with pytest.raises(storage.GivenUp):
+        study.fail(trial, "lost", "taken for dead")
 
 
 def test_a_machine_that_slept_does_not_take_its_own_trials_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:

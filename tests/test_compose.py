@@ -1,0 +1,97 @@
+"""The Compose files: what Docker would be told."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from .conftest import SOURCE
+from .services import COMPOSE, compose, variables
+
+MINIO = SOURCE / "docker-compose.minio.yml"
+SCHEMA = SOURCE.parent / "shared" / "schemas" / "compose-spec.json"
+SERVICES = compose({})["services"]
+LASTING = {name: service for name, service in SERVICES.items() if service.get("restart") != "no"}
+
+
+@pytest.mark.parametrize("path", [COMPOSE, MINIO], ids=lambda path: path.name)
+def test_it_is_a_compose_file(path: Path) -> None:
+    if not SCHEMA.is_file():
+        pytest.skip("the Compose specification is not on this machine")
+    jsonschema.validate(compose({}, path), json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("files", [[COMPOSE], [COMPOSE, MINIO]], ids=["rustfs", "minio"])
+def test_docker_compose_reads_it(files: Sequence[Path]) -> None:
+    named = [word for path in files for word in ("-f", str(path))]
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("docker compose is not on this machine")
+    subprocess.run([docker, "compose", *named, "--profile", "auth", "config", "--quiet"], check=True)
+
+
+def test_every_port_is_bound_to_loopback() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(ports) == 6
+    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in ports)
+
+
+@pytest.mark.parametrize("name", sorted(LASTING))
+def test_a_server_is_checked_restarted_and_keeps_its_logs_short(name: str) -> None:
+    service = SERVICES[name]
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert service["restart"] == "unless-stopped"
+    assert service["logging"] == {"driver": "local"}
+
+
+def test_what_waits_for_others_waits_until_they_are_ready() -> None:
+    for service in SERVICES.values():
+        for name, condition in service.get("depends_on", {}).items():
+            once = SERVICES[name]["restart"] == "no"
+            assert condition == {"condition": "service_completed_successfully" if once else "service_healthy"}
+
+
+def test_data_is_in_named_volumes() -> None:
+    for path in (COMPOSE, MINIO):
+        file = compose({}, path)
+        mounts = [mount for service in file["services"].values() for mount in service.get("volumes", [])]
+        assert {mount.partition(":")[0] for mount in mounts} == set(file["volumes"])
+
+
+def test_images_are_pinned_and_what_is_built_has_the_versions_of_the_clients() -> None:
+    for service in [*SERVICES.values(), *compose({}, MINIO)["services"].values()]:
+        assert re.search(r":[^:]*\d+[.-]\d+", service["image"])
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)", (SOURCE / "requirements.txt").read_text(encoding="utf-8"), re.M))
+    built = SERVICES["mlflow"]["image"]
+    assert built.endswith(f":mlflow-{pins['mlflow']}-optuna-dashboard-{pins['optuna-dashboard']}")
+    recipe = SERVICES["mlflow"]["build"]["dockerfile_inline"]
+    pins |= dict(re.findall(r"^([\w-]+)==(\S+)", (SOURCE / "requirements-dev.txt").read_text(encoding="utf-8"), re.M))
+    packages = recipe.partition("requirements-dev.txt \\\n")[2].partition("\n")[0].split()
+    assert packages
+    assert set(packages) <= set(pins)
+
+
+def test_env_example_lists_every_variable_with_the_value_that_it_has_without() -> None:
+    listed = dict(
+        re.findall(r"^#?([A-Z][A-Z0-9_]+)=(.*)$", (SOURCE / ".env.example").read_text(encoding="utf-8"), re.M)
+    )
+    known = {**variables(COMPOSE), **variables(MINIO)}
+    assert set(listed) == set(known)
+    free = {"MLFLOW_ALLOWED_HOSTS", "MLFLOW_ALLOWED_ORIGINS"}  # examples of a name of one's own
+    assert {name: listed[name] for name in set(listed) - free} == {name: known[name] for name in set(known) - free}
+
+
+def test_no_password_is_in_git_but_those_for_development() -> None:
+    config = (SOURCE / ".dvc" / "config").read_text(encoding="utf-8")
+    assert not re.search(r"access_key|secret|password", config)
+    ignored = subprocess.run(
+        ["git", "check-ignore", ".env", ".dvc/config.local"], cwd=SOURCE, capture_output=True, check=False
+    )
+    assert ignored.stdout.split() == [b".env", b".dvc/config.local"]
