@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -29,12 +30,22 @@ def test_it_is_a_compose_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize("files", [[COMPOSE], [COMPOSE, MINIO]], ids=["rustfs", "minio"])
-def test_docker_compose_reads_it(files: Sequence[Path]) -> None:
+def test_docker_compose_reads_it_as_the_tests_do(files: Sequence[Path]) -> None:
     named = [word for path in files for word in ("-f", str(path))]
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker compose is not on this machine")
-    subprocess.run([docker, "compose", *named, "--profile", "auth", "config", "--quiet"], check=True)
+    command = [docker, "compose", *named, "--profile", "auth", "--env-file", os.devnull, "config", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    read = json.loads(done.stdout)["services"]
+    expected = SERVICES | {
+        name: SERVICES[name] | service for name, service in compose({}, files[-1])["services"].items()
+    }
+    assert set(read) == set(expected)
+    for name, service in expected.items():
+        for key in ("image", "command", "environment"):
+            assert read[name].get(key) == service.get(key)
 
 
 def test_every_port_is_bound_to_loopback() -> None:

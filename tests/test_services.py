@@ -422,6 +422,7 @@ def test_names_and_passwords_are_asked_for_and_never_told(team: Team, tmp_path: 
     address = team.services.address("mlflow-auth")
     colleague = team.clone()
     colleague.run("dvc", "pull")
+    unknown = "401: it does not know this name and password"
     done = colleague.run("python", "-m", "stages.sync", env={"MLFLOW_TRACKING_URI": address}, check=False)
     assert failures(done) == [
         f"error: MLflow at {address} cannot be used (401: it does not know this name and password)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,9 +196,10 @@ def test_what_was_asked_for_when_the_database_went_away_is_asked_for_again(
     after: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Begun and described, but never given to a worker: nobody may wait for it."""
-    monkeypatch.setattr(storage.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     study = study_with(given())
-    work, failed = getattr(study, after), []
+    work = getattr(study, after)
+    failed: list[tuple[Any, ...]] = []
 
     def away_once(*arguments: Any) -> Any:
         if not failed:
