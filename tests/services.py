@@ -251,9 +251,10 @@ class Services:
                     stderr=log,
                     start_new_session=True,
                 )
-            self._wait(name)
+            self.wait(name)
 
-    def _wait(self, name: str) -> None:
+    def wait(self, name: str) -> None:
+        """Until its health check is content."""
         check = self._command(self.file["services"][name]["healthcheck"]["test"][1:], name)
         deadline = time.monotonic() + 120
         while subprocess.run(check, capture_output=True, check=False).returncode:

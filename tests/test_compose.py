@@ -66,7 +66,7 @@ def test_what_waits_for_others_waits_until_they_are_ready() -> None:
     for service in SERVICES.values():
         for name, condition in service.get("depends_on", {}).items():
             once = SERVICES[name]["restart"] == "no"
-            assert condition == {"condition": "service_completed_successfully" if once else "service_healthy"}
+            assert condition["condition"] == ("service_completed_successfully" if once else "service_healthy")
 
 
 def test_data_is_in_named_volumes() -> None:
