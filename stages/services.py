@@ -32,13 +32,13 @@ def mlflow() -> str:
     uri = tracking.store()
     if _is_new(uri):
         return "the first run makes it"
-    MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
-    if uri.startswith("http"):
+    found = MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+    if found and found[0].artifact_location.startswith("mlflow-artifacts:"):
         from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
         MlflowArtifactsRepository("mlflow-artifacts:/", tracking_uri=uri).list_artifacts()
         return "it answers, and serves artifacts"
-    return "it can be read"
+    return "it answers"
 
 
 def studies(uri: str) -> str:
@@ -65,7 +65,12 @@ def remote(repo: Any) -> str:
         Exception: What its client raises where it cannot be had.
     """
     found = repo.cloud.get_remote()
-    found.fs.ls(found.path)
+    try:
+        found.fs.ls(found.path)
+    except FileNotFoundError as error:
+        if error.__cause__ is not None:  # the store's own word: a bucket that is not there
+            raise
+        return "it answers, and is empty"
     return "it answers"
 
 

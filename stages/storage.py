@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,8 +16,8 @@ from filelock import FileLock
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import StudyUserAttributeModel as Attribute
 from optuna.trial import FrozenTrial
-from sqlalchemy import select
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from stages.databases import anchored, hidden, make_whole
 from stages.failures import Failure
@@ -55,13 +56,16 @@ def patient(work: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
 
     @wraps(work)
     def tried(*args: _Given.args, **kwargs: _Given.kwargs) -> _Returned:
-        until = time.monotonic() + PATIENCE
+        until, told = time.monotonic() + PATIENCE, False
         while True:
             try:
                 return work(*args, **kwargs)
             except Broken as error:
                 if time.monotonic() > until:
                     raise Failure(f"the study's storage cannot be used any more ({reason(error)})") from error
+                if not told:
+                    told = True
+                    print(f"the study's storage is away ({reason(error)}): waiting for it", file=sys.stderr, flush=True)
                 time.sleep(2)
 
     return tried
@@ -77,26 +81,22 @@ def alone(database: RDBStorage, study: int, name: str) -> Iterator[None]:
     """One process at a time decides what comes next in a study, on whatever machine it runs.
 
     On one machine a file is locked. Machines that share a database lock the row that holds the study's identity, which
-    Optuna 5.0 writes once and nothing refers to. Where another machine holds it for longer than its database may be
-    away, that machine is gone, and the work goes on.
+    Optuna 5.0 writes once and nothing refers to. A machine that is gone lets go of it: the server sees to that.
+
+    Raises:
+        Broken: The database is away, or another machine does not let go.
     """
     with FileLock(HOME / f"{name}.lock"):
         if database.engine.dialect.name == "sqlite":
             yield
             return
         row = select(Attribute.study_user_attribute_id).where(Attribute.study_id == study, Attribute.key == IDENTITY)
-        until = time.monotonic() + PATIENCE
         connection = database.engine.connect()
         try:
-            while True:
-                try:
-                    connection.execute(row.with_for_update(nowait=True))
-                    break
-                except OperationalError:
-                    connection.rollback()
-                    if time.monotonic() > until:
-                        break
-                    time.sleep(0.1)
+            if database.engine.dialect.name == "postgresql":  # others have limits of their own
+                connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{PATIENCE}s'"))
+                connection.execute(text(f"SET LOCAL lock_timeout = '{2 * PATIENCE}s'"))
+            connection.execute(row.with_for_update())
             yield
         finally:
             with suppress(SQLAlchemyError):  # the database has let go of the row where it was away meanwhile
@@ -113,13 +113,10 @@ def open_storage(given: str | None) -> RDBStorage:
     HOME.mkdir(exist_ok=True)
     try:
         make_whole(uri, lambda partial: RDBStorage(partial).engine.dispose())
-        try:
+        with suppress(IntegrityError, ProgrammingError, optuna.exceptions.StorageInternalError):
             return _connect(uri)
-        except Broken as error:
-            if isinstance(error, OperationalError):
-                raise
-            time.sleep(1)
-            return _connect(uri)  # two machines made the tables at once, and this one was second
+        time.sleep(1)  # two machines may have made the tables at once, and this one was second
+        return _connect(uri)
     except (*Broken, ImportError, OSError, ValueError, TypeError) as error:
         raise Failure(
             f"the study's storage {hidden(uri)} cannot be used ({reason(error, uri)}): "

@@ -24,6 +24,7 @@ from stages.failures import Failure
 from stages.pending import note, pending
 from stages.records import Record
 from stages.repository import experiment_name
+from stages.storage import patient
 from stages.tracking import Run, Store, unusable
 from stages.trials import FINISHED, OBJECTIVE
 
@@ -194,6 +195,12 @@ class StudyMirror:
         self._thread.join()
 
     def _parent(self, target: Store) -> str:
+        """The id of the run of the study; where it is not there, one machine begins it."""
+        found = target.find(self._subject.name)
+        return str(found.info.run_id) if found is not None else self._begun(target)
+
+    @patient
+    def _begun(self, target: Store) -> str:
         with self._alone():
             return target.parent(self._subject.name)
 

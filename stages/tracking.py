@@ -55,6 +55,12 @@ def store() -> str:
     return anchored(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
 
 
+def _named(name: str) -> str:
+    """What MLflow searches for: the runs of that name."""
+    quote = '"' if "'" in name else "'"
+    return f"attributes.run_name = {quote}{name}{quote}"
+
+
 def unusable(error: BaseException) -> str:
     """Says that MLflow cannot be used, and why."""
     return f"MLflow at {hidden(store())} cannot be used ({reason(error, store())})"
@@ -90,8 +96,7 @@ class Store:
 
     def find(self, name: str, content: str | None = None) -> Any | None:
         """The newest run of that name, and of those results where they are given."""
-        quote = '"' if "'" in name else "'"
-        wanted = f"attributes.run_name = {quote}{name}{quote}"
+        wanted = _named(name)
         if content is not None:
             wanted += f" AND tags.content = '{content}'"
         runs = self.client.search_runs([self.experiment], wanted, order_by=["attributes.start_time DESC"])
@@ -115,7 +120,9 @@ class Store:
     def parent(self, study: str) -> str:
         """The id of the run of a study, which is begun where it is not there."""
         with FileLock(HOME / "parent.lock"):  # two processes may work on one study
-            found = self.find(study) or self.client.create_run(self.experiment, run_name=study)
+            if (found := self.find(study)) is None:
+                self.client.create_run(self.experiment, run_name=study)
+                found = self._one(_named(study))
         return found.info.run_id
 
     def write(self, record: Record) -> bool:
@@ -136,6 +143,14 @@ class Store:
         self.attach(run.id, record.files)
         self.client.set_tag(run.id, "content", record.content)
         run.end(record.status)
+        self._one(f"tags.content = '{record.content}' AND {_named(record.name)}")
+
+    def _one(self, wanted: str) -> Any:
+        """The first of the runs that another machine may have begun at the same time; the others are deleted."""
+        first, *others = self.client.search_runs([self.experiment], wanted, order_by=["attributes.start_time ASC"])
+        for other in others:
+            self.client.delete_run(other.info.run_id)
+        return first
 
     def attach(self, run: str, files: Mapping[str, Path | bytes]) -> None:
         """Keep files with a run, or their content, by the path among its artifacts."""

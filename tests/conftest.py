@@ -109,6 +109,12 @@ def make_project(root: Path, quick: bool = False) -> Project:
     return project
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with whole pipelines first, so that the processes that share the tests end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def baseline(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A repository after `dvc repro`, its results committed. Not to be changed: tests take a `project`."""

@@ -213,7 +213,11 @@ class Services:
         for name, config in self.file["configs"].items():
             (folder / name).write_text(config["content"], encoding="utf-8")
         postgres = self.file["services"]["postgres"]
-        self.postgres = Postgres(postgres["environment"], self.file["configs"]["databases"]["content"])
+        try:
+            self.postgres = Postgres(postgres["environment"], self.file["configs"]["databases"]["content"])
+        except BaseException:  # a skip too
+            self.store.stop()
+            raise
         self.ports = {name: free_port() for name in ("mlflow", "mlflow-auth", "optuna-dashboard")}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._done: set[str] = {"s3"}
