@@ -17,10 +17,14 @@ from unittest import mock
 from urllib.parse import quote
 from urllib.request import urlopen
 
+import optuna
+import psycopg
 import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+
+from stages import storage
 
 from .conftest import Project, make_project
 from .services import Services, gate
@@ -387,6 +391,25 @@ def test_two_machines_work_on_one_study_and_one_may_be_killed(team: Team) -> Non
     assert again <= {json.dumps({key: best[key] for key in known}), points[1][-1]}
     assert all(len(set(some)) == len(some) for some in points)
     runs(team.services)
+
+
+def test_one_machine_at_a_time_decides_and_one_that_is_gone_lets_go(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "HOME", tmp_path)
+    monkeypatch.setattr(storage, "PATIENCE", 1)
+    database = storage.open_storage(services.postgres.address(password=quote(services.values["POSTGRES_PASSWORD"], "")))
+    study = optuna.create_study(storage=database)
+    study.set_user_attr(storage.IDENTITY, {})
+    row = b"SELECT 1 FROM study_user_attributes WHERE study_id = %d FOR UPDATE NOWAIT" % study._study_id
+    with services.postgres.connection("optuna") as other, storage.alone(database, study._study_id, "study"):
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute(row)
+        time.sleep(2)  # as one that has lost its power
+        other.execute(row)
+    with storage.alone(database, study._study_id, "study"):
+        pass
+    optuna.delete_study(study_name=study.study_name, storage=database)
 
 
 WRONG = {
