@@ -60,7 +60,8 @@ class Project:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "YOLO_"))}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         author = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        return {**kept, **author, "PATH": path, **(extra or {})}
+        at_once = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}  # a server that is away stays away for the whole test
+        return {**kept, **author, **at_once, "PATH": path, **(extra or {})}
 
     def text(self, path: str) -> str:
         return (self.root / path).read_text(encoding="utf-8")
