@@ -73,7 +73,11 @@ class Project:
 
     def run_queue(self, jobs: int, env: dict[str, str] | None = None) -> None:
         """`dvc queue start`, and wait until nothing is queued or running any more."""
-        self.run("dvc", "queue", "start", "-j", str(jobs), env=env)
+        command = ["dvc", "queue", "start", "-j", str(jobs)]
+        nowhere = subprocess.DEVNULL  # its workers keep what they are given open while they wait for more
+        subprocess.run(
+            command, cwd=self.root, env=self.environment(env), stdout=nowhere, stderr=nowhere, check=True, timeout=60
+        )
         deadline = time.monotonic() + 300
         while any(word in self.run("dvc", "queue", "status").stdout for word in ("Queued", "Running")):
             assert time.monotonic() < deadline
