@@ -274,17 +274,17 @@ class Services:
         program, *arguments = (self._here(word, name) for word in command)
         return [sys.executable if program == "python" else str(BIN / program), *arguments]
 
-    def _here(self, word: str, name: str) -> str:
-        word = word.replace("http://s3:9000", self.store.address).replace("0.0.0.0", "127.0.0.1")
-        word = word.replace("/srv/", f"{self.folder}/")
-        for port in re.findall(r"^\d+$|(?<=--port=)\d+|(?<=127\.0\.0\.1:)\d+(?=/)", word):
-            if port in ("5000", "8080"):
-                word = word.replace(port, str(self.ports[name]))
-        return str(SOURCE / "tools" / word) if word == "buckets.py" else word
+    def _here(self, word: str, name: str = "") -> str:
+        """A word of the Compose file, with the addresses, ports and paths of this machine."""
+        if word == "buckets.py":
+            return str(SOURCE / "tools" / word)
+        if name in self.ports:
+            word = re.sub(r"(?<!\d)(5000|8080)(?!\d)", str(self.ports[name]), word)
+        return word.replace("http://s3:9000", self.store.address).replace("0.0.0.0", "127.0.0.1")
 
     def _environment(self, service: Mapping[str, Any]) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "AWS_", "PG"))}
-        given = {key: self._here(value, "") for key, value in service["environment"].items()}
+        given = {key: self._here(value) for key, value in service["environment"].items()}
         if "PGHOST" in given:
             given.update(PGHOST="127.0.0.1", PGPORT=str(self.postgres.port))
         if "MLFLOW_AUTH_CONFIG_PATH" in given:
