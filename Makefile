@@ -16,7 +16,7 @@ baseline: .venv/installed ## set up, then run the pipeline: data, training, test
 	$(BIN)/dvc repro
 	$(BIN)/dvc metrics show
 
-test: .venv/installed-dev lint ## set up, then check and test everything (about 13 minutes)
+test: .venv/installed-dev lint ## set up, then check and test everything (about 14 minutes)
 	$(BIN)/pytest
 
 services-test: .venv/installed-dev ## only what a team does with the services of docker-compose.yml, without Docker
