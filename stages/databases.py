@@ -22,6 +22,11 @@ def hidden(uri: str) -> str:
     return re.sub(r"(?<=://).*@", "***@", uri).partition("?")[0]
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """The file of an SQLite database; None where it is another kind."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
 def make_whole(uri: str, make: Callable[[str], None]) -> None:
     """Make an SQLite database, whole or not at all: a kill between its many first steps would leave it unusable.
 
@@ -29,9 +34,9 @@ def make_whole(uri: str, make: Callable[[str], None]) -> None:
         uri: Its address. Nothing is done where it is another kind of database, or the file is there.
         make: Makes a database at the address that it is given, and closes it.
     """
-    if not uri.startswith("sqlite:///"):
+    path = sqlite_file(uri)
+    if path is None:
         return
-    path = Path(uri.removeprefix("sqlite:///"))
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f"{path.name}.lock")):
         if path.exists():

@@ -9,14 +9,13 @@ OPTUNA_STORAGE (or `tune.storage`), and for a remote on S3 AWS_ACCESS_KEY_ID and
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from sqlalchemy import create_engine, text
 
 from stages import failures, tracking
-from stages.databases import hidden
+from stages.databases import hidden, sqlite_file
 from stages.failures import Failure
 from stages.params import PARAMS, read
 from stages.reasons import reason
@@ -75,7 +74,8 @@ def remote(repo: Any) -> str:
 
 
 def _is_new(uri: str) -> bool:
-    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
+    file = sqlite_file(uri)
+    return file is not None and not file.exists()
 
 
 def _place(config: Any) -> str:

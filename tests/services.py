@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -138,9 +139,9 @@ class Postgres:
             host="127.0.0.1", port=self.port, user=self._user, password=self._password, dbname=database, autocommit=True
         )
 
-    def address(self, database: str = "optuna", password: str | None = None) -> str:
-        """As README.md writes it."""
-        return f"postgresql://{self._user}:{password or self._password}@127.0.0.1:{self.port}/{database}"
+    def address(self) -> str:
+        """Of the studies, as README.md writes it."""
+        return f"postgresql://{self._user}:{quote(self._password, safe='')}@127.0.0.1:{self.port}/optuna"
 
     def stop(self) -> None:
         """Stop it at once, as `docker compose restart` does: connections are cut."""
@@ -301,7 +302,7 @@ class Services:
         """The four variables that README.md asks for."""
         return {
             "MLFLOW_TRACKING_URI": self.address("mlflow"),
-            "OPTUNA_STORAGE": self.postgres.address(password="p%40ss%2Fword%3Aof-the-team%3F"),
+            "OPTUNA_STORAGE": self.postgres.address(),
             "AWS_ACCESS_KEY_ID": self.store.key,
             "AWS_SECRET_ACCESS_KEY": self.store.secret,
         }

@@ -397,7 +397,7 @@ def test_one_machine_at_a_time_decides_and_one_that_is_gone_lets_go(
 ) -> None:
     monkeypatch.setattr(storage, "HOME", tmp_path)
     monkeypatch.setattr(storage, "PATIENCE", 1)
-    database = storage.open_storage(services.postgres.address(password=quote(services.values["POSTGRES_PASSWORD"], "")))
+    database = storage.open_storage(services.postgres.address())
     study = optuna.create_study(storage=database)
     study.set_user_attr(storage.IDENTITY, {})
     row = b"SELECT 1 FROM study_user_attributes WHERE study_id = %d FOR UPDATE NOWAIT" % study._study_id
