@@ -1,4 +1,4 @@
-"""Stage check: params.yaml is right, and the model and the device that it names can be had.
+"""Stage check: params.yaml is right, and the model, its classes and the device that it names can be had.
 
     python -m stages.check
 
@@ -8,6 +8,8 @@ stage in front of all others, while everything is still in its place.
 
 from __future__ import annotations
 
+import sys
+
 from stages import failures, params, weights
 from stages.repository import REPORTS, write_atomic
 
@@ -16,11 +18,29 @@ def main() -> None:
     """Validate, fetch weights if there are any to fetch, look for the device, and write a marker that never changes."""
     given = params.load()
     weights.model_file(given.model)
+    if given.model.endswith(".pt"):
+        _check_weights(given)
     if given.device not in (None, "cpu"):
         from stages.yolo import check_device  # takes seconds, and most runs name no device
 
         check_device(given.device)
     write_atomic(REPORTS / "params.ok", "params.yaml was right when this pipeline last ran\n")
+
+
+def _check_weights(given: params.Params) -> None:
+    """See whether `head` fits the weights, and warn where the training would destroy them or learn a class anew."""
+    from stages.finetune import risk  # these take seconds, and most runs start from no weights
+    from stages.head import start_from
+
+    start = start_from(given.model, given.head, given.data.classes, given.seed)
+    lines = [risk(given)]
+    if given.head != "new" and (new := [name for name in given.data.classes if name not in start.kept]):
+        lines.append(
+            f"{given.model} knows no class named {', '.join(new)}, so it starts new; where it has another name there, "
+            f"say so: `head: {{{new[0]}: NAME}}`"
+        )
+    for line in filter(None, lines):
+        print(f"warning: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from tabulate import tabulate
 
 from stages.experiments import FIGURES, is_confirmation, study_of
 from stages.params import GROUPS
+from stages.records import AS_IS
+from stages.space import same
 
 # As DVC names them: with this platform's separator.
 PARAMS = "params.yaml"
@@ -33,6 +35,7 @@ HEADERS = {
     "train_seconds": "train s",
     "ms_per_image": "ms/image",
 }
+DECIDES_AS_IS = ("model", "head", "imgsz", "data")  # the parameters that a model without training depends on
 MARKED = ("val_mAP50", "test_mAP50")  # the best of these columns
 
 GRID = "`dvc exp run --queue -S epochs=3,5 -S imgsz=128,160`, then `dvc queue start`"
@@ -48,7 +51,8 @@ class Run:
 
     Attributes:
         name: The run's one name; `workspace` for what is not committed.
-        kind: `baseline`, `grid`, `trial`, `tuned`, `confirmation` or `workspace`.
+        kind: `as is` (a pretrained model without training), `baseline`, `grid`, `trial`, `tuned`, `confirmation` or
+            `workspace`.
         params: All parameters by flat name (`data.source`).
         numbers: By the names in HEADERS: mAP50 and mAP50-95 (0 to 1) of the validation split, mAP50 of the test split,
             seconds of training, milliseconds an image; None where a number is missing, or is not this model's.
@@ -67,7 +71,8 @@ class Comparison:
     """What was found.
 
     Attributes:
-        runs: The rows, best mAP50 of the validation split first; those without a number come last.
+        runs: The rows: pretrained models without training, then the runs. In each part the best mAP50 of the validation
+            split is first, and those without a number come last.
         hidden: How many experiments are queued, running or failed, by that word.
         unreadable: A line for each run that has no row, with the reason.
     """
@@ -96,12 +101,15 @@ def compare(
         edited: Why the metrics in the workspace are not those of its params.yaml, if they are not.
     """
     runs: list[Run] = []
+    untrained: dict[tuple[Any, ...], Run] = {}
     unreadable: dict[str, str] = {}
     baseline = f"baseline-{head[:7]}"
 
     def add(name: str, kind: str, state: ExpState) -> None:
         try:
             runs.append(read(name, kind, state))
+            if (row := as_is(state)) is not None:
+                untrained.setdefault(same(row.params), row)
         except Unreadable as error:
             unreadable[name] = str(error)
 
@@ -127,10 +135,34 @@ def compare(
         unreadable["the workspace's numbers"] = edited
     if unreadable.get("workspace") == unreadable.get(baseline):
         unreadable.pop("workspace", None)
+    runs += untrained.values()
     if committed:
-        runs = [replace(run, changes=changes(run.params, committed.params)) for run in runs]
-    runs.sort(key=lambda run: -math.inf if (value := run.numbers["val_mAP50"]) is None else value, reverse=True)
+        runs = [replace(run, changes=_changes(run, committed)) for run in runs]
+    runs.sort(key=_rank, reverse=True)
     return Comparison(runs, hidden or {}, [f"{name}: {why}" for name, why in unreadable.items()])
+
+
+def _rank(run: Run) -> tuple[bool, float]:
+    value = run.numbers["val_mAP50"]
+    return run.kind == "as is", -math.inf if value is None else value
+
+
+def as_is(state: ExpState) -> Run | None:
+    """Return the row of the pretrained model that a run started from; None where it started from none.
+
+    Raises:
+        Unreadable: As from `read`.
+    """
+    if state.data is None:
+        return None
+    metrics, params = _content(state.data.metrics, TRAINED), flatten(_content(state.data.params, PARAMS))
+    if AS_IS[0] not in metrics:
+        return None
+    validated, tested = (_number(metrics, name, TRAINED) for name in AS_IS)
+    numbers = dict.fromkeys(HEADERS) | {"val_mAP50": validated, "test_mAP50": tested, "train_seconds": 0.0}
+    # Only what such a model depends on: two runs that differ in lr0 started from the same one.
+    decides = {key: value for key, value in params.items() if key.split(".")[0] in DECIDES_AS_IS}
+    return Run("as-is", "as is", decides, numbers)
 
 
 def _results(run: Run) -> tuple[Any, ...]:
@@ -199,6 +231,13 @@ def _number(metrics: Mapping[str, Any], key: str, path: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unreadable(f"{path}: {key} is {value!r}, not a number")
     return value if math.isfinite(value) else None
+
+
+def _changes(run: Run, baseline: Run) -> dict[str, Any]:
+    known = baseline.params
+    if run.kind == "as is":
+        known = {key: value for key, value in known.items() if key.split(".")[0] in DECIDES_AS_IS}
+    return changes(run.params, known)
 
 
 def changes(params: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,6 +330,6 @@ def _notes(comparison: Comparison, most: int) -> list[str]:
     if comparison.hidden:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(comparison.hidden.items()))
         notes.append(f"without results: {counts}; `dvc queue status` shows them")
-    elif all(run.kind in ("baseline", "workspace") for run in comparison.runs):
+    elif all(run.kind in ("as is", "baseline", "workspace") for run in comparison.runs):
         notes.append(f"no experiments yet: {GRID}")
     return notes

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from stages import pending
+from stages.as_is import AsIs
 from stages.crew import LOGS, Above, Crew, log_of
 from stages.evidence import CONFIRMED, Evidence, Row
 from stages.experiments import Origin, code_digests, confirmation_name, prepared, read_lock
@@ -34,7 +35,7 @@ from stages.workers import EpochEnded, Failed, Place, Task
 
 CHEAPER = 0.9  # of the cost: what is dearer than this is no cheaper, for times vary
 
-Role = Literal["baseline", "best", "cheapest"]
+Role = Literal["as is", "baseline", "best", "cheapest"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Setting:
 
     Attributes:
         role: `baseline` is what the study started from, `best` its best, `cheapest` the cheapest that was within the
-            noise of the best.
+            noise of the best; `as is` is the pretrained model without any training.
         found: The run that it was found in; empty where nobody has run it.
         point: The searched keys.
         validated: mAP50 of that run on the validation split, 0 to 1.
@@ -273,15 +274,18 @@ def _line(repeat: Repeat, left: int, done: Sequence[Repeat], workers: int) -> st
     return text
 
 
-def table(done: Confirmation | None) -> str:
-    """The repeats as comma-separated values, a row each; the head alone where nothing was confirmed.
+def table(done: Confirmation | None, as_is: AsIs | None = None) -> str:
+    """The model as it is and the repeats as comma-separated values, a row each; the head alone where there are none.
 
-    Columns: role; name (in DVC and MLflow); seed; mAP50 on the validation split, test_mAP50 (0 to 1); seconds of
-    training; ms_per_image; reason (where it failed).
+    Columns: role; name (in DVC and MLflow); seed (none without training); mAP50 on the validation split, test_mAP50
+    (0 to 1); seconds of training; ms_per_image; reason (where it failed).
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CONFIRMED)
+    if as_is is not None:
+        facts = [as_is.validated, as_is.tested, 0.0, as_is.ms_per_image]
+        writer.writerow(["as is", as_is.name, "", *facts, ""])
     for one in done.repeats if done else ():
         writer.writerow([one.role, one.name, one.seed, one.validated, one.tested, one.seconds, one.ms_per_image, ""])
     for name, why in (done.failed if done else {}).items():

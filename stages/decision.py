@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stages.as_is import AsIs
 from stages.confirmation import CHEAPER, Confirmation, Repeat, Role, Setting
 from stages.significance import Estimate, Judgement, detectable, difference, estimate, judge
 
@@ -16,7 +17,7 @@ class Standing:
 
     Attributes:
         setting: The setting.
-        tested: mAP50 on the test split, over the seeds.
+        tested: mAP50 on the test split, over the seeds. Without training no seed plays a part, and n is 0.
         seconds: Of one training, the fastest: other work on the machine only adds to it.
         ms_per_image: Milliseconds for one image, the fastest likewise; None where it was not measured.
         to_best: How much greater than the best, seed by seed; None for the best itself, or where they share no seed.
@@ -34,13 +35,15 @@ class Decision:
     """The outcome.
 
     Attributes:
-        standings: By role, of the settings that have repeats.
+        standings: By role, of the pretrained model as it is, and of the settings that have repeats.
         gain: How much greater the best is than the baseline, seed by seed; None where there is nothing to compare.
         verdict: The best beside the baseline; None where there is nothing to compare.
         detectable: The true difference that so many seeds find in 80 of 100 cases; None where it cannot be told.
-        recommended: The cheapest setting that is not distinguishably worse than the best; None where nothing was
-            confirmed.
+        recommended: The pretrained model as it is, if no training is distinguishably better; else the cheapest setting
+            that is not distinguishably worse than the best. None where nothing was confirmed.
         model: The repeat of that setting that is best on the validation split: the model to take.
+        over_as_is: How much greater the best is than the pretrained model as it is, over the seeds; None where there is
+            no such model, or no best.
     """
 
     standings: Mapping[Role, Standing]
@@ -49,12 +52,18 @@ class Decision:
     detectable: float | None
     recommended: Standing | None
     model: Repeat | None
+    over_as_is: Estimate | None = None
 
 
-def decide(done: Confirmation) -> Decision:
-    """Judge what was trained again. Nothing but the repeats is looked at: the search's own numbers were selected."""
+def decide(done: Confirmation, as_is: AsIs | None = None) -> Decision:
+    """Judge what was trained again. Nothing but the repeats is looked at: the search's own numbers were selected.
+
+    Args:
+        done: What was trained again.
+        as_is: The pretrained model that the trainings started from, if they started from one.
+    """
     tested = {setting.role: {one.seed: one.tested for one in done.of(setting.role)} for setting in done.settings}
-    standings = {
+    standings: dict[Role, Standing] = {
         setting.role: Standing(
             setting,
             estimate(list(tested[setting.role].values())),
@@ -66,8 +75,17 @@ def decide(done: Confirmation) -> Decision:
         if tested[setting.role]
     }
     gain = difference(tested.get("best", {}), tested.get("baseline", {}))
-    recommended = _recommended(standings)
+    over_as_is = None
+    enough = False
+    if as_is is not None and standings:
+        gains = {role: _over(values, as_is.tested) for role, values in tested.items() if values}
+        over_as_is = gains.get("best")
+        enough = all(judge(found) != "better" for found in gains.values())
+        standings = {"as is": _without_training(as_is, over_as_is), **standings}
+    recommended = standings["as is"] if enough else _recommended(standings)
     repeats = done.of(recommended.setting.role) if recommended else []
+    if enough and as_is is not None:
+        repeats = [Repeat("as is", as_is.name, 0, as_is.validated, as_is.tested, 0.0, as_is.ms_per_image)]
     return Decision(
         standings,
         gain,
@@ -75,7 +93,19 @@ def decide(done: Confirmation) -> Decision:
         detectable(gain.sd, gain.n) if gain else None,
         recommended,
         max(repeats, key=lambda one: (one.validated, -one.seed), default=None),
+        over_as_is,
     )
+
+
+def _over(values: Mapping[int, float], known: float) -> Estimate:
+    """Return how much greater the values of a setting are than a number that no seed moves."""
+    return estimate([value - known for value in values.values()])
+
+
+def _without_training(as_is: AsIs, best_over_it: Estimate | None) -> Standing:
+    tested = Estimate(as_is.tested, as_is.tested, as_is.tested, 0.0, 0)
+    setting = Setting("as is", "", {"imgsz": as_is.imgsz}, as_is.validated, 0.0)
+    return Standing(setting, tested, 0.0, as_is.ms_per_image, -best_over_it if best_over_it is not None else None)
 
 
 def _recommended(standings: Mapping[Role, Standing]) -> Standing | None:
@@ -83,7 +113,8 @@ def _recommended(standings: Mapping[Role, Standing]) -> Standing | None:
     if "best" not in standings:
         return None
     best = standings["best"]
-    fit = [best, *(one for one in standings.values() if one.to_best is not None and judge(one.to_best) != "worse")]
+    trained = [one for role, one in standings.items() if role != "as is"]
+    fit = [best, *(one for one in trained if one.to_best is not None and judge(one.to_best) != "worse")]
     limit = min(one.seconds for one in fit) / CHEAPER
     return max((one for one in fit if one.seconds <= limit), key=lambda one: one.tested.mean)
 

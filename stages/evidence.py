@@ -218,10 +218,10 @@ def _number(text: str) -> float | None:
 
 
 def _value(text: str) -> Any:
-    """A value of params.yaml from its text in a table."""
+    """A value of params.yaml from its text in a table; a map or a list stands there as JSON."""
     if text in ("True", "False"):
         return text == "True"
-    for kind in (int, float):
+    for kind in (int, float, json.loads):
         try:
             return kind(text)
         except ValueError:

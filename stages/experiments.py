@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import re
 import shutil
@@ -22,9 +21,9 @@ from typing import Any
 
 import yaml
 from ruamel.yaml import YAML
-from ruamel.yaml.representer import RoundTripRepresenter
 
 from stages.failures import Failure
+from stages.params import dumped, round_trip
 from stages.repository import DATA, ROOT, git, main_root, write_atomic
 
 Lock = dict[str, Any]
@@ -65,27 +64,11 @@ def is_confirmation(name: str) -> bool:
 
 def with_values(text: str, values: Mapping[str, Any]) -> str:
     """The text of a params.yaml with other values of top-level keys; comments and order are kept."""
-    yaml_ = YAML()
-    yaml_.preserve_quotes = True
-    yaml_.width = 4096
-    yaml_.Representer = _Representer
+    yaml_ = round_trip()
     content = yaml_.load(text)
     for key, value in values.items():
         content[key] = value
-    return _dumped(yaml_, content)
-
-
-def _dumped(yaml_: YAML, content: Any) -> str:
-    stream = io.StringIO()
-    yaml_.dump(content, stream)
-    return stream.getvalue()
-
-
-class _Representer(RoundTripRepresenter):
-    """Writes null as it is written in params.yaml, not as nothing."""
-
-
-_Representer.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null"))
+    return dumped(yaml_, content)
 
 
 def read_lock(text: str) -> Lock:
@@ -124,7 +107,7 @@ def edited_lock(text: str, values: Mapping[str, Any], keep: Collection[str] | No
         del stages[name]
     if "check" in stages:
         stages["check"]["params"]["params.yaml"].update(values)
-    return _dumped(yaml_, content)
+    return dumped(yaml_, content)
 
 
 def prepared(lock: Lock) -> dict[str, Any]:

@@ -30,7 +30,12 @@ from stages.wording import plain, words
 # Okabe and Ito's palette.
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, GREY = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#767676"
 
-MARKS: Mapping[Role, tuple[str, str]] = {"baseline": ("s", BLACK), "best": ("o", BLUE), "cheapest": ("^", ORANGE)}
+MARKS: Mapping[Role, tuple[str, str]] = {
+    "as is": ("D", GREEN),
+    "baseline": ("s", BLACK),
+    "best": ("o", BLUE),
+    "cheapest": ("^", ORANGE),
+}
 VALIDATION, TEST = "mAP50, validation split", "mAP50, test split"
 
 
@@ -135,7 +140,7 @@ def importance(found: Sequence[Influence]) -> bytes:
     left.bar_label(bars, [f"{one.importance:.2f}" if one.importance is not None else "?" for one in order], fontsize=12)
     left.set_xlim(0, 1.1)
     _plain(left, "importance (PED-ANOVA, together 1)", "")
-    right.barh(names, [one.difference for one in order], color=SKY, edgecolor=BLACK, label="best group less worst")
+    right.barh(names, [one.difference for one in order], color=SKY, edgecolor=BLACK, label="best group minus worst")
     for place, one in enumerate(order):
         for limit, colour, style, name in (
             (one.seeds, RED, "-", "what seeds alone could make"),
@@ -196,6 +201,10 @@ def confirmation(done: Confirmation, decision: Decision) -> bytes:
     tested = [decision.standings[role].tested for role in roles]
     limits = [limit for found in tested for limit in (found.low, found.high)]
     seen = [one.tested for one in done.repeats] + [limit for limit in limits if math.isfinite(limit)]
+    if (as_is := decision.standings.get("as is")) is not None:
+        seen.append(as_is.tested.mean)
+        axis.axhline(as_is.tested.mean, color=GREEN, linestyle="--", linewidth=2, label="as it is, without training")
+        _legend(figure, axis)
     room = 0.1 * max(max(seen) - min(seen), 0.01)
     height = -math.inf
     for seed, (place, value) in sorted(ends.items(), key=lambda item: item[1]):  # one above the other, not on it

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages import confirmation, context, params, pending, staging, sync
+from stages.as_is import AsIs, measure_best
 from stages.confirmation import Confirmation, Repeater
 from stages.decision import Decision, decide
 from stages.evidence import Evidence
@@ -40,9 +41,10 @@ def judge(
     given = params.load()
     missing: list[str] = []
     done = _confirm(given, evidence)
-    decision = decide(done) if done is not None and done.repeats else None
+    as_is = _as_is(given, evidence)
+    decision = decide(done, as_is) if done is not None and done.repeats else None
     target = _connect(missing)
-    words = _offer(target, decision, given, data, missing)
+    words = _offer(target, decision, as_is, given, data, missing)
     found = report(
         Subject(
             evidence=evidence,
@@ -52,6 +54,7 @@ def judge(
             commit=commit(),
             hardware=context.hardware(),
             versions=context.versions(),
+            as_is=as_is,
             done=done,
             decision=decision,
             staging=words,
@@ -65,7 +68,7 @@ def judge(
     for path in folder.glob("*.png"):
         if path.name not in found.figures:
             path.unlink()
-    write_atomic(reports / "confirmation.csv", confirmation.table(done))
+    write_atomic(reports / "confirmation.csv", confirmation.table(done, as_is))
     write_atomic(reports / "decision.md", f"{first_line}\n{found.text}")
     _mirror(target, evidence.study["name"])
     summary = found.text.partition("## ")[0].splitlines()[2:]
@@ -84,6 +87,14 @@ def _confirm(given: Params, evidence: Evidence) -> Confirmation | None:
     return Repeater(given, origin, places(given.tune.workers, given.device)).confirm(evidence)
 
 
+def _as_is(given: Params, evidence: Evidence) -> AsIs | None:
+    """Measure the pretrained model as it is, at the image sizes of the baseline and of the best."""
+    best = evidence.best
+    points = [evidence.start, *([best.point] if best is not None else [])]
+    sizes = [int(point.get("imgsz", given.imgsz)) for point in points]
+    return measure_best(given.training(), sizes, DATA)
+
+
 def _connect(missing: list[str]) -> Store | None:
     """MLflow, with every run mirrored that it had missed; None where it is away."""
     try:
@@ -98,7 +109,12 @@ def _connect(missing: list[str]) -> Store | None:
 
 
 def _offer(
-    target: Store | None, decision: Decision | None, given: Params, data: Mapping[str, Any], missing: list[str]
+    target: Store | None,
+    decision: Decision | None,
+    as_is: AsIs | None,
+    given: Params,
+    data: Mapping[str, Any],
+    missing: list[str],
 ) -> str:
     """Offer the model to staging; returns what became of it."""
     if decision is None or decision.recommended is None:
@@ -106,7 +122,7 @@ def _offer(
     if target is None:
         return AWAY
     imgsz = int({**given.written(), **decision.recommended.setting.point}["imgsz"])
-    offer = staging.Offer(decision, commit(), data["digest"], imgsz, given.device)
+    offer = staging.Offer(decision, commit(), data["digest"], imgsz, given.device, as_is)
     try:
         return staging.put(target, offer)
     except Exception as error:  # as above: what was trained and decided must not be lost

@@ -193,7 +193,8 @@ def table(trainings: Iterable[Measured]) -> str:
     for one in rows.values():
         row = [one.name, one.source, one.metrics["mAP50"], one.metrics.get("train_seconds")]
         row += [one.tested.get("mAP50"), one.tested.get("ms_per_image")]
-        writer.writerow(["" if cell is None else cell for cell in [*row, *(one.arguments.get(key) for key in keys)]])
+        row += [one.arguments.get(key) for key in keys]
+        writer.writerow([json.dumps(cell) if isinstance(cell, dict | list) else cell for cell in row])
     return text.getvalue()
 
 

@@ -8,6 +8,7 @@ passed on.
 from __future__ import annotations
 
 import importlib.util
+import io
 import math
 import reprlib
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -34,7 +36,7 @@ _OWNED = frozenset((
     "verbose", "plots", "val", "split", "single_cls", "cfg", "profile", "source", "vid_stride", "stream_buffer",
     "visualize", "augment", "classes", "retina_masks", "embed", "show", "save_frames", "save_txt", "save_conf",
     "save_crop", "show_labels", "show_conf", "show_boxes", "line_width", "format", "optimize", "dynamic",
-    "simplify", "opset", "workspace", "nms", "tracker", "save_json", "dnn",
+    "simplify", "opset", "workspace", "nms", "tracker", "save_json", "dnn", "cls_remap",
 ))  # fmt: skip
 
 GROUPS = ("data", "tune")
@@ -43,6 +45,7 @@ GROUPS = ("data", "tune")
 _NOT_SEARCHED = {"device": "it says where a training runs", "seed": "the best seed is luck, not a better setting"}
 
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
+ClassName = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
 
 
@@ -137,11 +140,14 @@ class Tune(_Group):
 
 
 class Params(BaseModel):
-    """The whole of params.yaml. Fields beside `data` and `tune` are Ultralytics' training arguments."""
+    """The whole of params.yaml. Fields beside `data`, `tune` and `head` are Ultralytics' training arguments."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
     model: str = Field(pattern=r"\.(yaml|yml|pt)$", description="a model's .yaml or .pt file")
+    head: Literal["keep", "new"] | dict[ClassName, ClassName | Annotated[list[ClassName], Field(min_length=1)]] = Field(
+        description="keep, new, or a map such as {person: Normal}: a class of data.classes, one or more of the model"
+    )
     epochs: int = Field(ge=1, le=100_000, strict=True, description="a whole number from 1 to 100000")
     imgsz: int = Field(ge=32, le=4096, multiple_of=32, strict=True, description="a multiple of 32 from 32 to 4096")
     batch: int = Field(ge=1, le=65_536, strict=True, description="a whole number from 1 to 65536")
@@ -166,7 +172,7 @@ class Params(BaseModel):
     tune: Tune
 
     def training(self) -> dict[str, Any]:
-        """The arguments of the training, by Ultralytics' names."""
+        """The arguments of the training, by Ultralytics' names, and `head`."""
         return resolved(self.written())
 
     def written(self) -> dict[str, Any]:
@@ -212,14 +218,49 @@ def load(path: Path = PARAMS, pipeline: Path = PIPELINE) -> Params:
 def read(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, as DVC reads it (YAML 1.2: `1e-3` is a number)."""
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return parsed(path.read_text(encoding="utf-8"), path.name)
+    except UnicodeDecodeError as error:
+        raise BadParams(f"{path.name}: not valid YAML: {error}") from error
     except OSError as error:
         raise BadParams(f"{path.name}: {error.strerror}") from error
+
+
+def parsed(text: str, name: str) -> dict[str, Any]:
+    """Return the mapping in the text of a YAML file, as DVC reads it.
+
+    Raises:
+        BadParams: It is not valid YAML, or not a mapping; the line begins with `name`.
+    """
+    try:
+        content = YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or a number that is none
-        raise BadParams(f"{path.name}: not valid YAML: {error}") from error
+        raise BadParams(f"{name}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise BadParams(f"{path.name}: must be a mapping of keys to values")
+        raise BadParams(f"{name}: must be a mapping of keys to values")
     return content
+
+
+def round_trip() -> YAML:
+    """Return a reader and writer of YAML that keeps comments, order and quotes."""
+    yaml_ = YAML()
+    yaml_.preserve_quotes = True
+    yaml_.width = 4096
+    yaml_.Representer = _Representer
+    return yaml_
+
+
+def dumped(yaml_: YAML, content: Any) -> str:
+    """Return the content of a YAML file as text."""
+    stream = io.StringIO()
+    yaml_.dump(content, stream)
+    return stream.getvalue()
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null as it is written in params.yaml, not as nothing."""
+
+
+_Representer.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null"))
 
 
 def value(text: str) -> Any:
@@ -253,6 +294,10 @@ def _check_keys(content: Mapping[str, Any], name: str) -> Params:
         params = Params.model_validate(content)
     except ValidationError as error:
         raise BadParams(f"{name}: " + "; ".join(dict.fromkeys(_lines(error)))) from error
+    strange = [] if isinstance(params.head, str) else [key for key in params.head if key not in params.data.classes]
+    if strange:
+        listed = ", ".join(params.data.classes)
+        raise BadParams(f"{name}: head: {strange[0]!r} is not a class of data.classes, which has {listed}")
     extra = params.model_extra or {}
     defaults = _ultralytics_arguments() if extra else {}
     unknown = [str(key) for key in extra if key not in defaults]

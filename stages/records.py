@@ -30,6 +30,9 @@ Points = Mapping[tuple[str, int], float]
 COST = ("train_seconds", "test/ms_per_image")
 """Numbers that differ from one time to the next although the results are the same."""
 
+AS_IS = ("as_is_mAP50", "as_is_test_mAP50")
+"""mAP50 of the pretrained model before the training, on the validation and on the test split, in metrics.json."""
+
 
 class Incomplete(Failure):
     """What DVC keeps is not a whole run: a file is missing, or is of another form than this code writes."""
@@ -141,9 +144,9 @@ def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def finished(split: str, metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a metrics.json, each with the split it was measured on; the training's cost has none."""
-    cost = ("train_seconds", "step")
-    return {key if key in cost else f"{split}/{key}": float(value) for key, value in metrics.items()}
+    """The numbers of a metrics.json, each with the split it was measured on; some belong to no split."""
+    alone = ("train_seconds", "step", *AS_IS)
+    return {key if key in alone else f"{split}/{key}": float(value) for key, value in metrics.items()}
 
 
 def _curves(folder: Path) -> dict[tuple[str, int], float]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages import figures
+from stages.as_is import AsIs
 from stages.confirmation import Confirmation, Repeat
 from stages.decision import Decision, Standing, in_words
 from stages.evidence import Evidence, Row
@@ -32,6 +33,7 @@ class Subject:
         model: `model` of params.yaml.
         commit: That the run started from.
         hardware, versions: What made the results.
+        as_is: The pretrained model without training, if the trainings started from one.
         done: What was trained again, if anything was.
         decision: What that decides.
         staging: What became of it in the registry, in sentences.
@@ -46,6 +48,7 @@ class Subject:
     commit: str
     hardware: str
     versions: str
+    as_is: AsIs | None
     done: Confirmation | None
     decision: Decision | None
     staging: str
@@ -71,7 +74,7 @@ def report(subject: Subject) -> Report:
     parts = [
         _summary(subject),
         _context(subject),
-        _runs(subject.evidence),
+        _runs(subject.evidence, subject.as_is),
         _progress(subject, drawn),
         _influence(subject, drawn),
         _confirmation(subject, drawn),
@@ -98,11 +101,16 @@ def _summary(subject: Subject) -> list[str]:
     else:
         lines.append("**Not decided: nothing was trained again with other seeds, so what is told below may be luck.**")
     lines.append("")
+    if decision is not None and decision.over_as_is is not None:
+        lines.append(
+            f"- Training: the best beside {subject.model} as it is, without training, test split: "
+            f"{in_words(decision.over_as_is)}."
+        )
     if decision is not None and decision.recommended is not None:
         chosen = decision.recommended
         lines.append(
-            f"- To take: the {chosen.setting.role} setting ({words(chosen.setting.point)}): mAP50 {_mean(chosen)} on "
-            f"the test split, {chosen.seconds:.0f} s of training, {chosen.ms_per_image:.1f} ms an image."
+            f"- To take: {_named(chosen)} ({words(chosen.setting.point)}): mAP50 {_mean(chosen)} on "
+            f"the test split, {chosen.seconds:.0f} s of training, {_one(chosen.ms_per_image)} ms an image."
         )
     lines.append(f"- Staging: {subject.staging}")
     if evidence.is_small:
@@ -114,8 +122,15 @@ def _summary(subject: Subject) -> list[str]:
     return lines
 
 
+def _named(standing: Standing) -> str:
+    role = standing.setting.role
+    return "the model as it is, without training" if role == "as is" else f"the {role} setting"
+
+
 def _mean(standing: Standing) -> str:
     found = standing.tested
+    if not found.n:
+        return f"{found.mean:.3f}"
     if not math.isfinite(found.low):
         return f"{found.mean:.3f} (n = 1)"
     return f"{found.mean:.3f} (95 % interval {found.low:.3f} to {found.high:.3f}, n = {found.n})"
@@ -130,7 +145,7 @@ def _context(subject: Subject) -> list[str]:
         ("study", f"{study['name']}, a run of this name in MLflow, its trials beneath it"),
         ("data", f"{subject.source}, digest {study['data'][:12]}"),
         ("splits", counts or "not known"),
-        ("model", subject.model),
+        ("model", subject.model if subject.as_is is None else f"{subject.model}, {_kept(subject.as_is)}"),
         ("baseline", f"what the study started from: {words(subject.evidence.start)}"),
         ("searched by", "mAP50 on the validation split, of the epoch that was best, one seed"),
         ("judged by", "mAP50 on the test split, other seeds"),
@@ -147,9 +162,14 @@ def _context(subject: Subject) -> list[str]:
     return ["## Context", "", *markdown_table(("what", "which"), rows)]
 
 
-def _runs(evidence: Evidence) -> list[str]:
+def _kept(as_is: AsIs) -> str:
+    return f"whose rows of {', '.join(as_is.kept)} are kept (head {plain(as_is.head)})"
+
+
+def _runs(evidence: Evidence, as_is: AsIs | None) -> list[str]:
     keys = evidence.keys
-    best = max((row.value or 0.0 for row in [*evidence.complete, *evidence.compared]), default=0.0)
+    values = [row.value or 0.0 for row in [*evidence.complete, *evidence.compared]]
+    best = max([*values, *([as_is.validated] if as_is is not None else [])], default=0.0)
     lines = [
         "## The runs",
         "",
@@ -157,7 +177,8 @@ def _runs(evidence: Evidence) -> list[str]:
         "`make compare` and `dvc exp show -A` (which lists a baseline as its commit); stopped and failed trials are in "
         "MLflow alone. Best in bold.",
         "",
-        f"Baseline and grid, {len(evidence.compared)} runs:",
+        f"Baseline and grid, {len(evidence.compared)} runs"
+        + (", after the model as it is, without training:" if as_is is not None else ":"),
         "",
     ]
     compared = sorted(evidence.compared, key=lambda row: (row.source != "baseline", -(row.value or 0.0)))
@@ -167,6 +188,10 @@ def _runs(evidence: Evidence) -> list[str]:
          _whole(row.seconds)]
         for row in compared
     ]  # fmt: skip
+    if as_is is not None:
+        point = [str(as_is.imgsz) if key == "imgsz" else "-" for key in keys]
+        first = [as_is.name, "as is", *point, _bold(as_is.validated, best), _three(as_is.tested), "0"]
+        cells = [first, *cells]
     lines += markdown_table(head, cells) if cells else ["None."]
     if evidence.apart:
         others = "; ".join(f"{row.name} ({words(keys_)}, mAP50 {_three(row.value)})" for row, keys_ in evidence.apart)
@@ -304,7 +329,7 @@ def _influence(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
     head = (
         "key",
         "importance",
-        "best group less worst",
+        "best group minus worst",
         "seeds alone",
         "seeds and other keys",
         "reading",
@@ -370,9 +395,11 @@ def _confirmation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
         "",
     ]
     rows = [
-        [standing.setting.role, words(standing.setting.point), standing.setting.found or "not run before",
+        [standing.setting.role, words(standing.setting.point),
+         standing.setting.found or ("not run before" if standing.tested.n else "no training"),
          _three(standing.setting.validated), str(standing.tested.n), f"{standing.tested.mean:.3f}",
-         _range(standing.tested.low, standing.tested.high), f"{standing.seconds:.0f}", _one(standing.ms_per_image)]
+         _range(standing.tested.low, standing.tested.high) if standing.tested.n else "no seed plays a part",
+         f"{standing.seconds:.0f}", _one(standing.ms_per_image)]
         for standing in decision.standings.values()
     ]  # fmt: skip
     head = ("setting", "values", "found in run", "mAP50 there, validation", "seeds", "test mAP50", "95 % interval",
@@ -380,9 +407,10 @@ def _confirmation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
     lines += [*markdown_table(head, rows), ""]
     rows = [_repeat(one) for one in done.repeats]
     lines += [*markdown_table(("setting", "run", "seed", "mAP50", "test mAP50", "seconds"), rows), ""]
-    compared = [("best less baseline", decision.gain)] if decision.gain else []
+    compared = [("best minus baseline", decision.gain)] if decision.gain else []
+    compared += [("best minus as is", decision.over_as_is)] if decision.over_as_is else []
     compared += [
-        (f"{role} less best", standing.to_best)
+        (f"{role} minus best", standing.to_best)
         for role, standing in decision.standings.items()
         if role == "cheapest" and standing.to_best is not None
     ]
@@ -435,7 +463,7 @@ def _recommendation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
         f"mAP50 on the test split {_mean(chosen)}; {chosen.seconds:.0f} s of training and {_one(chosen.ms_per_image)} "
         "ms an image (the fastest of the repeats).",
     ]
-    if model is not None:
+    if model is not None and model.role != "as is":
         lines.append(
             f"The model is that of {model.name} (seed {model.seed}), the best of these on the validation split: "
             f"test mAP50 {model.tested:.3f} (n = 1). `dvc exp apply {model.name}` takes it into the workspace."
@@ -446,12 +474,16 @@ def _recommendation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
 def _why(decision: Decision, chosen: Standing) -> str:
     """The reason for the recommendation."""
     role = chosen.setting.role
+    if role == "as is":
+        over = decision.over_as_is
+        how = f": the best is {in_words(over)}" if over is not None else ""
+        return f"The model as it is: no training is distinguishably better on the test split{how}. It costs nothing."
     best = decision.standings["best"]
     if role == "best":
         others = [
             f"the {one.setting.role} is {'worse' if judge(one.to_best) == 'worse' else 'no cheaper'}"
             for one in decision.standings.values()
-            if one.to_best is not None
+            if one.to_best is not None and one.tested.n
         ]
         return f"The best setting{': ' + ', '.join(others) if others else ''}."
     assert chosen.to_best is not None

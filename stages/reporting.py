@@ -12,7 +12,12 @@ from stages.training import Epoch, Listener, Trained, train
 
 
 def train_with_report(
-    arguments: Mapping[str, Any], data: Path, out: Path, report: Path, listeners: Sequence[Listener] = ()
+    arguments: Mapping[str, Any],
+    data: Path,
+    out: Path,
+    report: Path,
+    listeners: Sequence[Listener] = (),
+    before: Mapping[str, float] | None = None,
 ) -> Trained:
     """Train one detector, as `stages.training.train` does, and write its report.
 
@@ -23,6 +28,7 @@ def train_with_report(
         report: A folder for metrics.json (mAP50, mAP50-95, precision and recall on the validation split, 0 to 1;
             train_seconds; step, the last epoch) and plots/, a table of each metric of each epoch.
         listeners: What else to tell of each epoch.
+        before: Metrics of the model before the training, to be kept in metrics.json.
 
     Raises:
         TrainingFailed, Failure: As from `train`.
@@ -30,7 +36,7 @@ def train_with_report(
     with Live(str(report), dvcyaml=None, report=None, save_dvc_exp=False) as live:
         trained = train(arguments, data, out, [*listeners, _curves(live)])
         measured = {name: round(value, 5) for name, value in trained.metrics.items()}
-        live.summary = {**measured, "train_seconds": round(trained.train_seconds, 1)}
+        live.summary = {**measured, **(before or {}), "train_seconds": round(trained.train_seconds, 1)}
     return trained
 
 

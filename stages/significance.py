@@ -39,6 +39,9 @@ class Estimate:
     sd: float
     n: int
 
+    def __neg__(self) -> Estimate:
+        return Estimate(-self.mean, -self.high, -self.low, self.sd, self.n)
+
 
 def estimate(values: Sequence[float]) -> Estimate:
     """The mean of values that are normally distributed, with its interval.

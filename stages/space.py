@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -72,6 +73,8 @@ def same(point: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """A key that two points share exactly if they are the same; 1 and 1.0 are."""
 
     def text(value: Any) -> str:
+        if isinstance(value, Mapping | list | tuple):
+            return json.dumps(value, sort_keys=True)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return repr(float(value)) if number else repr(value)
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages import records, registry
+from stages.as_is import AsIs
+from stages.confirmation import Repeat
 from stages.decision import Decision, in_words
 from stages.failures import Failure
+from stages.records import Record
 from stages.repository import DATA
 from stages.significance import Estimate, judge
 from stages.tracking import Store
+from stages.wording import plain
 
 # What Ultralytics and torch raise for weights that do not fit the data, or are none.
 _Unfit = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, OSError)
@@ -29,6 +34,7 @@ class Offer:
         data: The digest of the data.
         imgsz: Pixels of the longest side that the model is given.
         device: As in params.yaml.
+        as_is: The pretrained model without training, if the trainings started from one.
     """
 
     decision: Decision
@@ -36,6 +42,7 @@ class Offer:
     data: str
     imgsz: int
     device: int | str | None
+    as_is: AsIs | None = None
 
 
 def put(target: Store, offer: Offer) -> str:
@@ -50,13 +57,14 @@ def put(target: Store, offer: Offer) -> str:
     model, recommended = offer.decision.model, offer.decision.recommended
     if model is None or recommended is None:
         return "nothing was confirmed, so nothing is offered."
+    if model.role == "as is" and offer.as_is is not None:
+        target.write(_run_of(offer.as_is, offer))
     run = target.find(model.name)
-    kept = records.experiments().get(model.name)
     scratch = DATA.parents[1] / ".dvc" / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         weights = Path(folder) / "best.pt"
-        if run is None or kept is None or not _fetch(kept[0], weights):
+        if run is None or not _weights_of(model, offer.as_is, weights):
             return f"{model.name} has no run in MLflow or no weights in DVC's cache here; nothing was registered."
         holder = registry.staged(target)
         digest = hashlib.md5(weights.read_bytes()).hexdigest()
@@ -64,7 +72,8 @@ def put(target: Store, offer: Offer) -> str:
             return f"version {holder.version} of {registry.MODEL} is this very model."
         why = "nothing held the alias"
         if holder is not None:
-            name = f"version {holder.version} ({holder.tags.get('dvc.experiment', 'of unknown origin')})"
+            origin = holder.tags.get("run") or holder.tags.get("dvc.experiment") or "of unknown origin"
+            name = f"version {holder.version} ({origin})"
             there = _tested(target, holder, offer, Path(folder))
             if isinstance(there, str):
                 return f"{name} stays: {there}."
@@ -76,14 +85,45 @@ def put(target: Store, offer: Offer) -> str:
                 return f"{name} stays: {how}, but the very model {model.name} has only {model.tested:.3f}."
             why = how.replace("its mAP50", f"the mAP50 of {name}")
         tags = {
-            "dvc.experiment": model.name,
+            "dvc.experiment": model.name if model.role != "as is" else "",
+            "run": model.name,
             "data.digest": offer.data,
             "git.commit": offer.commit,
             "test_mAP50": f"{model.tested}",
             "imgsz": f"{offer.imgsz}",
         }
-        version = registry.register(target, run.info.run_id, weights, offer.imgsz, tags)
+        kept = {key: value for key, value in tags.items() if value}
+        version = registry.register(target, run.info.run_id, weights, offer.imgsz, kept)
     return f"version {version} of {registry.MODEL} ({model.name}) has the alias `{registry.ALIAS}` now: {why}."
+
+
+def _weights_of(model: Repeat, as_is: AsIs | None, to: Path) -> bool:
+    """Copy the weights of the model that is offered; return whether this machine has them."""
+    if model.role == "as is" and as_is is not None:
+        shutil.copyfile(as_is.weights, to)
+        return True
+    kept = records.experiments().get(model.name)
+    return kept is not None and _fetch(kept[0], to)
+
+
+def _run_of(as_is: AsIs, offer: Offer) -> Record:
+    """Return the run of a pretrained model without training: nothing in DVC has recorded it."""
+    params = {"model": as_is.model, "head": plain(as_is.head), "imgsz": str(as_is.imgsz), "epochs": "0"}
+    points = {
+        ("val/mAP50", 0): as_is.validated,
+        ("test/mAP50", 0): as_is.tested,
+        ("test/ms_per_image", 0): as_is.ms_per_image,
+        ("train_seconds", 0): 0.0,
+    }
+    content = json.dumps([as_is.digest, params, offer.data, as_is.validated, as_is.tested])
+    return Record(
+        name=as_is.name,
+        params=params,
+        points=points,
+        tags=records.tags(offer.commit, offer.data, None, "tune"),
+        files={"model/best.pt": as_is.weights},
+        content=hashlib.sha256(content.encode()).hexdigest(),
+    )
 
 
 def _fetch(revision: str, to: Path) -> bool:

@@ -3,7 +3,8 @@
     python -m stages.train
 
 Reads the training keys of params.yaml and data/prepared; writes models/best.pt and reports/train (metrics.json of the
-validation split, curves over the epochs), and shows the run in MLflow while it trains.
+validation split, curves over the epochs), and shows the run in MLflow while it trains. Where the model is pretrained,
+it is measured first, without any training: what the training adds is the difference.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import time
 from typing import Any
 
 from stages import failures, params, records
+from stages.as_is import AsIs, measure
+from stages.finetune import watch
 from stages.reporting import train_with_report
 from stages.repository import DATA, MODEL, REPORTS, ROOT, commit, experiment_name, run_name
 from stages.sync import mirror_this_run
@@ -50,7 +53,8 @@ def main() -> None:
     run = Mirror(run_name())
     run.begin(records.flat(params.read(params.PARAMS)), records.tags(commit(), digest, experiment_name(), "train"))
     try:
-        trained = _train(given.training(), run)
+        as_is = measure(given.training(), DATA)
+        trained = _train(given.training(), run, as_is)
     except BaseException:
         run.end("FAILED")
         raise
@@ -59,16 +63,28 @@ def main() -> None:
     run.end("FINISHED")
     if records.evaluated(ROOT):
         mirror_this_run(MODEL, "train")  # DVC skips the stage that would
-    print(f"trained in {trained.train_seconds:.0f} s: mAP50 {trained.metrics['mAP50']:.3f} on the validation split")
+    gain = f", {trained.metrics['mAP50'] - as_is.validated:+.3f} by training" if as_is is not None else ""
+    print(
+        f"trained in {trained.train_seconds:.0f} s: mAP50 {trained.metrics['mAP50']:.3f} on the validation split{gain}"
+    )
 
 
-def _train(arguments: dict[str, Any], run: Mirror) -> Trained:
+def _train(arguments: dict[str, Any], run: Mirror, as_is: AsIs | None) -> Trained:
     """Train in a folder beside the model's, and put the model in its place when it is whole."""
+    listeners, before = [console(), mirror(run)], {}
+    if as_is is not None:
+        print(
+            f"as it is, without training: mAP50 {as_is.validated:.3f} on the validation split, {as_is.tested:.3f} on "
+            "the test split",
+            flush=True,
+        )
+        listeners.append(watch(arguments, as_is))
+        before = dict(zip(records.AS_IS, (as_is.validated, as_is.tested), strict=True))
     MODEL.parent.mkdir(exist_ok=True)
     work = MODEL.parent / ".train"
     shutil.rmtree(work, ignore_errors=True)  # a killed run's
     try:
-        trained = train_with_report(arguments, DATA, work, REPORT, [console(), mirror(run)])
+        trained = train_with_report(arguments, DATA, work, REPORT, listeners, before)
         trained.model.replace(MODEL)
     finally:
         shutil.rmtree(work, ignore_errors=True)

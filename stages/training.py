@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import shutil
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.failures import Failure
+from stages.head import class_names, start_from
 from stages.repository import write_atomic
-from stages.weights import model_file
-from stages.yolo import RANK, DetectionTrainer, ddp_cleanup, generate_ddp_command, torch
+from stages.yolo import RANK, DetectionTrainer, checkpoint_bytes, ddp_cleanup, generate_ddp_command, torch
 
 METRICS = {
     "metrics/mAP50(B)": "mAP50",
@@ -26,10 +25,6 @@ METRICS = {
     "metrics/recall(B)": "recall",
 }
 """Ultralytics' names of what is measured, and ours."""
-
-# Arguments that say where a training ran, not what it was: left out of the weights, so that the same training in
-# another folder gives the same bytes.
-_PLACES = ("data", "project", "name", "save_dir", "exist_ok")
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,8 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
     the parameters spares that).
 
     Args:
-        params: Training arguments by Ultralytics' names; `model` and `batch` among them.
+        params: Training arguments by Ultralytics' names; `model` and `batch` among them. `head` is this project's:
+            which class rows of pretrained weights are kept (`keep` where it is missing; see `stages.head`).
         data: A prepared data set: a folder with data.yaml.
         out: A folder for best.pt. Whatever else is written there is removed again.
         listeners: What to tell of each epoch.
@@ -99,14 +95,16 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
     Raises:
         TrainingFailed: Memory ran out (also where Ultralytics would have gone on with half the batch), a loss is not a
             number, or Ultralytics refuses the arguments, the model or the data.
-        Failure: The model cannot be had.
+        Failure: The model cannot be had, or `head` does not fit it.
     """
     begun = time.monotonic()
     work = (out / "work").resolve()
     shutil.rmtree(work, ignore_errors=True)
+    start = start_from(params["model"], params.get("head", "keep"), class_names(data), params.get("seed", 0))
     arguments = {
-        **params,
-        "model": model_file(params["model"]),
+        **{key: value for key, value in params.items() if key != "head"},
+        **({} if start.remap else {"cls_remap": False}),
+        "model": start.model,
         "data": str((data / "data.yaml").resolve()),
         "project": str(work),
         "name": "run",
@@ -122,7 +120,7 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
             trainer.add_callback("on_fit_epoch_end", lambda trainer: judge(_state(trainer)))
             trainer.train()
         model = out / "best.pt"
-        write_atomic(model, _sealed(work / "run" / "weights" / "best.pt"))
+        write_atomic(model, _sealed(work / "run" / "weights" / "best.pt", params["model"]))
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:  # how Ultralytics and torch refuse
         if error is judge.raised:
             raise
@@ -238,14 +236,7 @@ def _append_state(log: Path, trainer: Trainer) -> None:
         file.write(json.dumps(_state(trainer)) + "\n")
 
 
-def _sealed(checkpoint: Path) -> bytes:
-    """The weights as a file for any YOLO(...), without dates and places."""
+def _sealed(checkpoint: Path, model: str) -> bytes:
+    """Return the trained weights as a file, which names the model that the user asked for."""
     content = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    arguments = {key: value for key, value in content["train_args"].items() if key not in _PLACES}
-    arguments["model"] = Path(str(arguments["model"])).name
-    model = content["model"]
-    model.args = arguments
-    kept = {key: content[key] for key in ("version", "license", "docs")}
-    buffer = io.BytesIO()
-    torch.save({"epoch": -1, "model": model, "ema": None, "train_args": arguments, **kept}, buffer)
-    return buffer.getvalue()
+    return checkpoint_bytes(content["model"], {**content["train_args"], "model": model}, content)

@@ -33,6 +33,7 @@ def short_report(
     test: dict[str, float],
     before: dict[str, float] | None,
     damaged: str = "",
+    as_is: float | None = None,
 ) -> str:
     """What this is, its numbers, and how to go on, in Markdown.
 
@@ -43,12 +44,15 @@ def short_report(
         test: Metrics of the model on the test split, 0 to 1.
         before: The same of the commit that the run started from, if it has them.
         damaged: Why the study cannot be told of, if it cannot.
+        as_is: mAP50 on the test split of the pretrained model without training, if there is one.
     """
     beside = "its numbers beside those of the last commit" if before is not None else "its numbers alone"
     lines = ["# Decision", "", f"Nothing is decided here: one run, one seed, {beside}.", ""]
     measured = f"On the test split the model of params.yaml has mAP50 {test['mAP50']:.3f}"
     if before is not None:
         measured += f" (at the last commit {before['mAP50']:.3f}, {test['mAP50'] - before['mAP50']:+.3f})"
+    if as_is is not None:
+        measured += f"; {now['model']} as it is, without training, has {as_is:.3f} ({test['mAP50'] - as_is:+.3f})"
     if not study or study["best"] is None:
         why = damaged or ("No trial of the study is complete" if study else "No study was made of it")
         return "\n".join([*lines, f"{measured}, n = 1.", "", f"{why}: {NEXT}, `make compare` shows what there is.", ""])
@@ -84,7 +88,8 @@ def stamp(test: dict[str, float]) -> str:
 
 
 def main() -> None:
-    test, summary = (_content(REPORTS / path) for path in ("evaluate/metrics.json", "data/summary.json"))
+    test, trained = _content(REPORTS / "evaluate/metrics.json"), _content(REPORTS / "train/metrics.json")
+    summary = _content(REPORTS / "data/summary.json")
     now, asked, results = read(PARAMS), request.is_asked_for(), stamp(test)
     damaged, found = "", None
     try:
@@ -105,7 +110,15 @@ def main() -> None:
         _placeholders(keep=True)
     else:
         before = git("show", f"{commit()}:./reports/evaluate/metrics.json") if commit() else ""
-        text = short_report(study, now, summary["digest"], test, json.loads(before) if before else None, damaged)
+        text = short_report(
+            study,
+            now,
+            summary["digest"],
+            test,
+            json.loads(before) if before else None,
+            damaged,
+            trained.get("as_is_test_mAP50"),
+        )
         _placeholders(keep=False)
         write_atomic(DECISION, text)
         print("\n".join(line for line in text.splitlines()[2:] if line and not line.startswith("|")))

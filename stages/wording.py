@@ -13,9 +13,13 @@ def words(point: Mapping[str, Any]) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value as a person writes it: `0.002`, `5`, `null`."""
-    if value is None:
-        return "null"
+    """A value as a person writes it: `0.002`, `5`, `null`, `true`, `{person: Normal}`."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {plain(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(plain, value))}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -5,8 +5,10 @@ Everything of Ultralytics is imported through this module, so that the environme
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ from ultralytics import YOLO  # noqa: E402
 from ultralytics.cfg import get_cfg  # noqa: E402
 from ultralytics.data.dataset import YOLODataset  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
+from ultralytics.nn.tasks import load_checkpoint  # noqa: E402
 from ultralytics.utils import torch_utils  # noqa: E402
 from ultralytics.utils.dist import ddp_cleanup, generate_ddp_command  # noqa: E402
 from ultralytics.utils.torch_utils import select_device  # noqa: E402
@@ -57,8 +60,10 @@ __all__ = [
     "DetectionValidator",
     "check_arguments",
     "check_device",
+    "checkpoint_bytes",
     "ddp_cleanup",
     "generate_ddp_command",
+    "load_checkpoint",
     "set_threads",
     "torch",
 ]
@@ -116,3 +121,25 @@ def check_arguments(arguments: dict[str, Any]) -> None:
         TypeError, ValueError, SyntaxError: As Ultralytics words it: a wrong type, an impossible value, an unknown name.
     """
     get_cfg(overrides=arguments)
+
+
+# Arguments that say where a training ran: left out of a file of weights, so that the same model has the same bytes in
+# every folder.
+_PLACES = ("data", "project", "name", "save_dir", "exist_ok")
+
+
+def checkpoint_bytes(model: Any, arguments: Mapping[str, Any], origin: Mapping[str, Any]) -> bytes:
+    """Return a file of weights for any YOLO(...), without dates and without paths.
+
+    Args:
+        model: The network. Its precision is kept.
+        arguments: The training arguments that the file shall name.
+        origin: The checkpoint that the network was read from: its version and licence are kept.
+    """
+    kept = {key: value for key, value in arguments.items() if key not in _PLACES}
+    kept["model"] = Path(str(kept.get("model", "")).replace("\\", "/")).name
+    model.args = kept
+    about = {key: origin[key] for key in ("version", "license", "docs") if key in origin}
+    buffer = io.BytesIO()
+    torch.save({"epoch": -1, "model": model, "ema": None, "train_args": kept, **about}, buffer)
+    return buffer.getvalue()

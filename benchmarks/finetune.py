@@ -1,0 +1,163 @@
+"""Which values of params.yaml keep pretrained weights alive: validation mAP50 over lr0, nbs, warm-up, freeze and head.
+
+    python -m benchmarks.finetune --model yolov8n.pt [--head "{person: Normal}"] [--zip coco128.zip] [--splits 5]
+
+The base is presets/tiny_coco.yaml. Every other setting differs from it in the values that its line names. Each setting
+is trained once on each of several splits of COCO128's photographs of people (`data.seed` 0, 1, ...), by this project's
+own train(), with one thread, one training a core. The model without any training is measured on the same splits.
+Results go to .cache/finetune/results.csv as they come, so the same command goes on after a kill.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages import params
+from stages.prepare import prepare
+from stages.repository import ROOT, main_root, write_atomic
+from stages.wording import markdown_table, words
+
+HOME = main_root() / ".cache" / "finetune"
+RESULTS = HOME / "results.csv"
+COLUMNS = ("model", "split", "setting", "mAP50", "seconds")
+
+Results = dict[tuple[str, int, str], tuple[float, float]]
+"""mAP50 on the validation split and seconds, by model, split and setting."""
+
+AS_IS: dict[str, Any] = {"epochs": 0}
+ULTRALYTICS = {"optimizer": "auto", "batch": 16, "nbs": 64, "warmup_epochs": 3.0, "scale": 0.5, "mosaic": 1.0}
+SETTINGS: list[dict[str, Any]] = [
+    AS_IS,
+    {},
+    *({"lr0": lr0} for lr0 in (1e-5, 2e-5, 1e-4, 2e-4, 5e-4, 2e-3)),
+    *({"head": "new", "lr0": lr0} for lr0 in (1e-4, 2e-4, 5e-4, 2e-3)),
+    ULTRALYTICS,
+    {**ULTRALYTICS, "head": "new"},
+    *({"epochs": epochs} for epochs in (2, 5)),
+    {"nbs": 16},
+    {"nbs": 16, "lr0": 2e-4},
+    {"batch": 8, "lr0": 1e-4},
+    *({"warmup_epochs": warmup} for warmup in (0.0, 2.0)),
+    *({"freeze": layers} for layers in (10, 22)),
+    *({"scale": scale} for scale in (0.0, 0.5)),
+    {"mosaic": 1.0},
+    {"data.imgsz": 416},
+    {"imgsz": 416, "data.imgsz": 416},
+    *({"optimizer": "SGD", "lr0": lr0} for lr0 in (2e-3, 1e-2)),
+]
+"""What each setting changes of the base. `epochs: 0` is the model without training."""
+
+
+def data_of(split: int, imgsz: int | None, archive: str | None) -> Path:
+    """Return the photographs with that `data.seed` and `data.imgsz`, prepared once."""
+    out = HOME / f"data-{split}-{imgsz}"
+    if not out.is_dir():
+        given = {
+            **params.read(params.PARAMS)["data"],
+            "source": "coco128",
+            "zip": archive,
+            "seed": split,
+            "imgsz": imgsz,
+        }
+        given["split"] = dict.fromkeys(("train", "val", "test"))
+        prepare(params.Data.model_validate(given), out, workers=1)
+    return out
+
+
+def run(arguments: Mapping[str, Any], data: Path) -> tuple[float, float]:
+    """Train once; return mAP50 of the validation split and the seconds that it took. In a process of its own."""
+    from stages.training import train
+    from stages.yolo import set_threads
+
+    set_threads(1)
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=HOME) as folder:
+        if arguments["epochs"] == 0:
+            from stages.as_is import measure
+
+            measured = measure(arguments, data)
+            if measured is None:
+                raise ValueError("the weights know none of the classes: there is no model as it is")
+            return measured.validated, time.monotonic() - begun
+        return train(arguments, data, Path(folder)).metrics["mAP50"], time.monotonic() - begun
+
+
+def known() -> Results:
+    """Return mAP50 and seconds of what was measured before, by model, split and setting."""
+    if not RESULTS.is_file():
+        return {}
+    with RESULTS.open(encoding="utf-8", newline="") as file:
+        return {
+            (row["model"], int(row["split"]), row["setting"]): (float(row["mAP50"]), float(row["seconds"]))
+            for row in csv.DictReader(file)
+        }
+
+
+def keep(results: Results) -> None:
+    """Write all results."""
+    lines = [",".join(COLUMNS)]
+    for (model, split, setting), (value, seconds) in sorted(results.items()):
+        quoted = '"' + setting.replace('"', '""') + '"'
+        lines.append(f"{model},{split},{quoted},{value:.5f},{seconds:.1f}")
+    write_atomic(RESULTS, "\n".join([*lines, ""]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="yolov8n.pt")
+    parser.add_argument("--head", default="keep")
+    parser.add_argument("--zip", help="a local copy of coco128.zip")
+    parser.add_argument("--splits", type=int, default=5)
+    asked = parser.parse_args()
+    HOME.mkdir(parents=True, exist_ok=True)
+    base = yaml.safe_load((ROOT / "presets" / "tiny_coco.yaml").read_text(encoding="utf-8"))
+    changes = {"model": asked.model, "head": yaml.safe_load(asked.head), "seed": 0, "device": "cpu"}
+    base = {**{key: value for key, value in base.items() if key not in params.GROUPS}, **changes}
+    results = known()
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        waiting = {}
+        for setting in SETTINGS:
+            arguments = params.resolved({**base, **setting})
+            imgsz = arguments.pop("data.imgsz", None)
+            for split in range(asked.splits):
+                key = (Path(asked.model).name, split, json.dumps(arguments, sort_keys=True) + f" data {imgsz}")
+                if key not in results:
+                    data = data_of(split, imgsz, asked.zip)
+                    waiting[pool.submit(run, arguments, data)] = key
+        for number, done in enumerate(as_completed(waiting), start=1):
+            results[waiting[done]] = done.result()
+            keep(results)
+            print(f"{number} of {len(waiting)}", flush=True)
+    print("\n".join(table(base, results, asked.splits)))
+
+
+def table(base: Mapping[str, Any], results: Results, splits: int) -> list[str]:
+    """Return the lines of a table: each setting, its mAP50 on each split, the mean, and seconds."""
+    rows = []
+    for setting in SETTINGS:
+        arguments = params.resolved({**base, **setting})
+        imgsz = arguments.pop("data.imgsz", None)
+        of = json.dumps(arguments, sort_keys=True) + f" data {imgsz}"
+        found = [results[Path(base["model"]).name, split, of] for split in range(splits)]
+        values = [value for value, _ in found]
+        name = "no training" if setting is AS_IS else words(setting) or "the preset"
+        seconds = statistics.median(seconds for _, seconds in found)
+        rows.append([name, *(f"{value:.3f}" for value in values), f"{statistics.mean(values):.3f}", f"{seconds:.0f}"])
+    return markdown_table(("setting", *(f"split {split}" for split in range(splits)), "mean", "seconds"), rows)
+
+
+if __name__ == "__main__":
+    main()
