@@ -108,7 +108,7 @@ def compare(
     def add(name: str, kind: str, state: ExpState) -> None:
         try:
             runs.append(read(name, kind, state))
-            if (row := as_is(state)) is not None:
+            if (row := as_is(state)) is not None and not (edited and kind == "workspace"):
                 untrained.setdefault(same(row.params), row)
         except Unreadable as error:
             unreadable[name] = str(error)

@@ -84,6 +84,29 @@ def test_the_best_on_the_validation_split_is_first_and_a_missing_number_last() -
     assert names(compared(*ones)) == ["c", "b", "a", "baseline-aaaaaaa", "nan"]
 
 
+def test_a_pretrained_model_without_training_is_first_and_once_for_each_size(tmp_path: Path) -> None:
+    def pretrained(value: float, imgsz: int, as_is: float, **others: Any) -> SerializableExp:
+        given = {"model": "yolov8n.pt", "head": {"person": "Normal"}, "imgsz": imgsz, **others}
+        made = data(value, given)
+        made.metrics[comparison.TRAINED]["data"] |= {"as_is_mAP50": as_is, "as_is_test_mAP50": as_is / 2}
+        return made
+
+    runs = [
+        experiment("a", pretrained(0.8, 320, 0.6)),
+        experiment("b", pretrained(0.9, 320, 0.6, lr0=0.1)),
+        experiment("c", pretrained(0.7, 416, 0.65)),
+    ]
+    found = compared(*runs)
+    assert names(found) == ["as-is", "as-is", "b", "a", "c", "baseline-aaaaaaa"]
+    larger, smaller = found.runs[:2]
+    assert larger.numbers["val_mAP50"] == 0.65
+    assert larger.numbers["test_mAP50"] == 0.325
+    assert (larger.numbers["train_seconds"], larger.numbers["ms_per_image"]) == (0.0, None)
+    assert larger.changes == {"model": "yolov8n.pt", "head.person": "Normal", "imgsz": 416}
+    assert "lr0" not in smaller.changes
+    assert "as is" in terminal(found, 120)
+
+
 @pytest.mark.parametrize(
     ("name", "made", "kind"),
     [

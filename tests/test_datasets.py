@@ -23,6 +23,9 @@ from stages.failures import Failure
 from .conftest import COCO128
 
 Photograph = Callable[..., Path]
+WEIGHTS = COCO128.parent / "weights" / "people-yolov8s.pt"
+"""Real weights that know people: their classes are Normal and Fall."""
+
 real = pytest.mark.skipif(not COCO128.is_dir(), reason="the COCO128 images are not beside this checkout")
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stages.as_is import AsIs
 from stages.confirmation import Confirmation, Repeat, Role, Setting
 from stages.decision import decide, in_words
 from stages.significance import Noise, detectable, difference, estimate, judge, noise
 
 SECONDS: dict[Role, float] = {"baseline": 60.0, "best": 60.0, "cheapest": 30.0}
+
+
+AS_IS = AsIs("yolov8n.pt", "keep", Path("w.pt"), "0" * 64, 320, ("person",), 0.55, 0.6, 9.0)
 
 
 def confirmed(tested: dict[Role, list[float]], seconds: dict[Role, float] = SECONDS) -> Confirmation:
@@ -109,6 +114,44 @@ def test_the_cheapest_that_is_not_distinguishably_worse_is_recommended() -> None
     worse = decide(confirmed({**known, "cheapest": [0.7, 0.71, 0.69]}))
     assert worse.recommended is not None
     assert worse.recommended.setting.role == "best"
+
+
+def test_the_model_as_it_is_is_recommended_where_no_training_is_distinguishably_better() -> None:
+    done = confirmed({"baseline": [0.58, 0.63, 0.60], "best": [0.62, 0.59, 0.64]})
+    found = decide(done, AS_IS)
+    assert found.over_as_is is not None
+    assert found.over_as_is.mean == pytest.approx(0.05 / 3)
+    assert list(found.standings) == ["as is", "baseline", "best"]
+    assert found.recommended is found.standings["as is"]
+    assert found.model is not None
+    assert (found.model.role, found.model.name, found.model.tested) == ("as is", "as-is-000000-320", 0.6)
+    assert found.standings["as is"].to_best is not None
+    assert found.standings["as is"].to_best.high == pytest.approx(-found.over_as_is.low)
+
+
+@pytest.mark.parametrize(
+    "tested",
+    [
+        {"baseline": [0.58, 0.63, 0.60], "best": [0.70, 0.71, 0.69]},
+        {"baseline": [0.70, 0.71, 0.69], "best": [0.62, 0.59, 0.80]},
+    ],
+)
+def test_a_training_that_is_distinguishably_better_than_the_model_as_it_is_is_taken(
+    tested: dict[Role, list[float]],
+) -> None:
+    found = decide(confirmed(tested), AS_IS)
+    assert found.recommended is not None
+    assert found.recommended.setting.role in ("baseline", "best")
+    assert found.model is not None
+    assert found.model.role == found.recommended.setting.role
+
+
+def test_one_seed_cannot_beat_the_model_as_it_is_and_no_repeat_decides_nothing() -> None:
+    alone = decide(confirmed({"best": [0.9]}), AS_IS)
+    assert alone.recommended is not None
+    assert alone.recommended.setting.role == "as is"
+    nothing = decide(confirmed({"best": []}), AS_IS)
+    assert (nothing.recommended, nothing.over_as_is, dict(nothing.standings)) == (None, None, {})
 
 
 def test_of_settings_that_cost_the_same_the_better_one_is_recommended() -> None:

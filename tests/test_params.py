@@ -72,6 +72,8 @@ def test_every_line_of_the_file_says_why() -> None:
         ("device", True, "GPU numbers"),
         ("device", 10**30, "GPU numbers"),
         ("model", "yolov8n", ".pt file"),
+        ("head", "kept", "keep, new, or a map"),
+        ("head", 3, "keep, new, or a map"),
         ("seed", -1, "a whole number from 0"),
         ("data.source", "nope", "synthetic, coco128, yolo or coco"),
         ("data.on_error", "ignore", "stop or skip"),
@@ -108,6 +110,9 @@ def test_a_device_is_taken_as_ultralytics_takes_it(device: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
+        ({"head": {"persn": "Normal"}}, "head: 'persn' is not a class of data.classes, which has person"),
+        ({"head": {"person": []}}, "head: .* is not allowed; it must be keep, new, or a map"),
+        ({"cls_remap": False}, "cls_remap: set by this project"),
         ({"data.source": "yolo"}, "path is null; source yolo needs the folder"),
         ({"data.source": "coco", "data.path": "images"}, "annotations is null"),
         ({"data.classes": ["dog"]}, "cannot come from source synthetic"),

@@ -25,7 +25,7 @@ from stages import records
 from stages.datasets.photographs import read_image
 
 from .conftest import SOURCE, Project, make_project
-from .test_datasets import make_zip, real
+from .test_datasets import WEIGHTS, make_zip, real
 from .test_prepare import fingerprint
 
 pytestmark = pytest.mark.slow
@@ -375,6 +375,37 @@ def test_photographs_of_people_are_fetched_trained_on_and_tracked(project: Proje
             run.info.run_id, "reports/evaluate/plots"
         )
     }
+
+
+@real
+@pytest.mark.skipif(not WEIGHTS.is_file(), reason="the pretrained weights are not beside this checkout")
+def test_pretrained_weights_gain_by_the_preset_and_are_told_to_be_destroyed_by_a_high_rate(project: Project) -> None:
+    """The smallest form of Tiny COCO with real weights: 40 photographs, one epoch."""
+    archive = make_zip(project.root.parent / "coco128.zip")
+    splits = [f"data.split.{split}={count}" for split, count in (("train", 40), ("val", 10), ("test", 10))]
+    small = [*splits, "epochs=1", f"data.zip={archive}", "data.imgsz=320"]
+    project.run(sys.executable, "-m", "stages.preset", "tiny_coco", f"model={WEIGHTS}", "head={person: Normal}", *small)
+    done = project.run("dvc", "repro")
+    assert "warning" not in done.stderr
+    metrics = json.loads(project.text("reports/train/metrics.json"))
+    assert metrics["as_is_mAP50"] > 0.5
+    assert metrics["mAP50"] > metrics["as_is_mAP50"]
+    tested = json.loads(project.text("reports/evaluate/metrics.json"))["mAP50"]
+    assert f"as it is, without training, has {metrics['as_is_test_mAP50']:.3f}" in project.text("reports/decision.md")
+    (run,) = mlflow_runs(project).values()
+    assert run.data.metrics["as_is_mAP50"] == metrics["as_is_mAP50"]
+    assert run.data.metrics["test/mAP50"] == tested
+    assert run.data.params["head.person"] == "Normal"
+    project.commit("Tiny COCO")
+
+    done = project.run("dvc", "exp", "run", "-n", "too-high", "-S", "lr0=0.002", "evaluate")
+    assert "warning: lr0 is 0.002: above" in done.stderr
+    assert "warning: the pretrained weights are being destroyed" in done.stderr
+    row = shown_experiments(project)["too-high"]["data"]["metrics"]["reports/train/metrics.json"]["data"]
+    assert row["mAP50"] < 0.5 * row["as_is_mAP50"]
+    table = project.run(sys.executable, "-m", "stages.compare").stdout.splitlines()
+    kinds = [line.split()[1] for line in table if " as is " in line or " grid " in line or " baseline " in line]
+    assert kinds == ["as", "baseline", "grid"]
 
 
 def test_the_committed_results_are_of_this_code_and_these_params() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from stages import evidence
+from stages.as_is import AsIs
 from stages.confirmation import Confirmation, Repeat, cheapest_setting, first_settings
 from stages.decision import decide
 from stages.evidence import Evidence, Row
@@ -101,9 +102,11 @@ def confirmed(found: Evidence, seeds: int = 3) -> Confirmation:
 def written(found: Evidence, done: Confirmation | None = None, **others: Any) -> Report:
     facts: dict[str, Any] = {
         "data": DATA, "source": "synthetic", "model": "yolov8n.yaml", "commit": "1234567", "hardware": "a machine",
+        "as_is": None,
         "versions": "Python", "staging": "it stays.", "tested": {"mAP50": 0.7}, **others,
     }  # fmt: skip
-    return report(Subject(evidence=found, done=done, decision=decide(done) if done else None, **facts))
+    decision = decide(done, facts["as_is"]) if done else None
+    return report(Subject(evidence=found, done=done, decision=decision, **facts))
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +156,34 @@ def test_each_figure_of_the_text_is_drawn_and_each_that_is_drawn_is_in_the_text(
         assert picture.shape[1] >= 800
         assert len(content) < 150_000
     assert found.figures == written(study, confirmed(study)).figures, "the same results draw other bytes"
+
+
+def pretrained(tested: float) -> AsIs:
+    return AsIs("yolov8n.pt", {"person": "Normal"}, Path("w.pt"), "0" * 64, 160, ("person",), 0.55, tested, 9.0)
+
+
+@pytest.mark.parametrize(("tested", "taken"), [(0.5, False), (0.772, True)])
+def test_the_model_as_it_is_stands_first_and_is_taken_where_training_does_not_beat_it(
+    study: Evidence, tested: float, taken: bool
+) -> None:
+    found = written(study, confirmed(study), model="yolov8n.pt", as_is=pretrained(tested))
+    text = found.text
+    assert "- Training: the best beside yolov8n.pt as it is, without training, test split: " in text
+    first = text.partition("after the model as it is, without training:")[2].strip().splitlines()[2]
+    assert first == f"| as-is-000000-160 | as is | - | 160 | - | 0.550 | {tested:.3f} | 0 |"
+    assert f"| as is | imgsz 160 | no training | 0.550 | 0 | {tested:.3f} | no seed plays a part | 0 | 9.0 |" in text
+    assert "| best minus as is | 3 |" in text
+    assert "yolov8n.pt, whose rows of person are kept (head {person: Normal})" in text
+    assert ("To take: the model as it is, without training (imgsz 160)" in text) == taken
+    assert ("The model as it is: no training is distinguishably better on the test split" in text) == taken
+    assert ("`dvc exp apply confirm-" in text) != taken
+    assert set(found.figures) == set(re.findall(r"figures/(\w+\.png)", text))
+
+
+def test_without_a_confirmation_the_model_as_it_is_is_still_in_the_runs(study: Evidence) -> None:
+    text = written(study, as_is=pretrained(0.5)).text
+    assert "| as-is-000000-160 | as is |" in text
+    assert "Not decided" in text
 
 
 def test_epochs_and_imgsz_are_told_in_words_with_what_seeds_alone_could_make(study: Evidence, whole: Report) -> None:

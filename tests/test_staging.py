@@ -13,6 +13,7 @@ from mlflow.entities import Run
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from stages import evaluation, pending, records, registry, staging, tracking
+from stages.as_is import AsIs
 from stages.confirmation import Confirmation, Repeat, Setting
 from stages.decision import Decision, decide
 from stages.tracking import Store
@@ -75,6 +76,30 @@ def held(store: Store) -> registry.Staged:
     found = registry.staged(store)
     assert found is not None
     return found
+
+
+def test_the_pretrained_model_is_registered_as_it_is_with_a_run_of_its_own(store: Store, tmp_path: Path) -> None:
+    weights = tmp_path / "derived.pt"
+    weights.write_bytes(b"as it is")
+    digest = hashlib.sha256(b"as it is").hexdigest()
+    as_is = AsIs("yolov8n.pt", {"person": "Normal"}, weights, digest, 320, ("person",), 0.55, 0.6, 9.0)
+    done = Confirmation(
+        [Setting("best", "a-run", {"imgsz": 128}, 0.8, 9.0)], [Repeat("best", NAME, 1, 0.6, 0.61, 9.0, 8.0)], {}
+    )
+    offered = staging.Offer(decide(done, as_is), "a commit", "this data", 320, "cpu", as_is)
+    told = staging.put(store, offered)
+    assert told == (f"version 1 of person-detector ({as_is.name}) has the alias `staging` now: nothing held the alias.")
+    there = held(store)
+    assert (there.tags["run"], there.tags["test_mAP50"], there.tags["imgsz"]) == (as_is.name, "0.6", "320")
+    assert "dvc.experiment" not in there.tags
+    assert there.tags["weights"] == hashlib.md5(b"as it is").hexdigest()
+    made = store.find(as_is.name)
+    assert made is not None
+    assert there.run_id == made.info.run_id
+    assert made.data.params == {"model": "yolov8n.pt", "head": "{person: Normal}", "imgsz": "320", "epochs": "0"}
+    assert (made.data.metrics["val/mAP50"], made.data.metrics["test/mAP50"]) == (0.55, 0.6)
+    assert "is this very model" in staging.put(store, offered)
+    assert len(store.client.search_runs([store.experiment])) == 1
 
 
 def test_the_first_model_takes_it_and_the_same_again_changes_nothing(store: Store) -> None:
