@@ -17,7 +17,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -39,26 +39,32 @@ Results = dict[tuple[str, int, str], tuple[float, float]]
 
 AS_IS: dict[str, Any] = {"epochs": 0}
 ULTRALYTICS = {"optimizer": "auto", "batch": 16, "nbs": 64, "warmup_epochs": 3.0, "scale": 0.5, "mosaic": 1.0}
-SETTINGS: list[dict[str, Any]] = [
+MAIN: list[dict[str, Any]] = [
     AS_IS,
     {},
     *({"lr0": lr0} for lr0 in (1e-5, 2e-5, 1e-4, 2e-4, 5e-4, 2e-3)),
     *({"head": "new", "lr0": lr0} for lr0 in (1e-4, 2e-4, 5e-4, 2e-3)),
     ULTRALYTICS,
     {**ULTRALYTICS, "head": "new"},
+]
+"""Settings that are trained on every split, by what they change of the base. `epochs: 0` is no training at all."""
+
+DETAIL: list[dict[str, Any]] = [
+    {"data.imgsz": 416},
+    {"imgsz": 416, "data.imgsz": 416},
     *({"epochs": epochs} for epochs in (2, 5)),
     {"nbs": 16},
     {"nbs": 16, "lr0": 2e-4},
     {"batch": 8, "lr0": 1e-4},
-    *({"warmup_epochs": warmup} for warmup in (0.0, 2.0)),
     *({"freeze": layers} for layers in (10, 22)),
+    *({"optimizer": "SGD", "lr0": lr0} for lr0 in (2e-3, 1e-2)),
+    *({"warmup_epochs": warmup} for warmup in (0.0, 2.0)),
     *({"scale": scale} for scale in (0.0, 0.5)),
     {"mosaic": 1.0},
-    {"data.imgsz": 416},
-    {"imgsz": 416, "data.imgsz": 416},
-    *({"optimizer": "SGD", "lr0": lr0} for lr0 in (2e-3, 1e-2)),
 ]
-"""What each setting changes of the base. `epochs: 0` is the model without training."""
+"""Settings that are trained on the first DETAIL_SPLITS splits."""
+
+DETAIL_SPLITS = 3
 
 
 def data_of(split: int, imgsz: int | None, archive: str | None) -> Path:
@@ -121,42 +127,56 @@ def main() -> None:
     parser.add_argument("--head", default="keep")
     parser.add_argument("--zip", help="a local copy of coco128.zip")
     parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--main", action="store_true", help="leave the settings out that are trained on fewer splits")
     asked = parser.parse_args()
     HOME.mkdir(parents=True, exist_ok=True)
     base = yaml.safe_load((ROOT / "presets" / "tiny_coco.yaml").read_text(encoding="utf-8"))
     changes = {"model": asked.model, "head": yaml.safe_load(asked.head), "seed": 0, "device": "cpu"}
     base = {**{key: value for key, value in base.items() if key not in params.GROUPS}, **changes}
     results = known()
+    chosen = [(setting, asked.splits) for setting in MAIN]
+    chosen += [] if asked.main else [(setting, min(asked.splits, DETAIL_SPLITS)) for setting in DETAIL]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         waiting = {}
-        for setting in SETTINGS:
-            arguments = params.resolved({**base, **setting})
-            imgsz = arguments.pop("data.imgsz", None)
-            for split in range(asked.splits):
-                key = (Path(asked.model).name, split, json.dumps(arguments, sort_keys=True) + f" data {imgsz}")
+        for setting, splits in chosen:
+            arguments, imgsz = resolved({**base, **setting})
+            for split in range(splits):
+                key = key_of(arguments, imgsz, split)
                 if key not in results:
-                    data = data_of(split, imgsz, asked.zip)
-                    waiting[pool.submit(run, arguments, data)] = key
+                    waiting[pool.submit(run, arguments, data_of(split, imgsz, asked.zip))] = key
         for number, done in enumerate(as_completed(waiting), start=1):
             results[waiting[done]] = done.result()
             keep(results)
             print(f"{number} of {len(waiting)}", flush=True)
-    print("\n".join(table(base, results, asked.splits)))
+    print("\n".join(table(base, results, chosen, asked.splits)))
 
 
-def table(base: Mapping[str, Any], results: Results, splits: int) -> list[str]:
-    """Return the lines of a table: each setting, its mAP50 on each split, the mean, and seconds."""
+def resolved(values: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
+    """Return the training arguments of a setting, and its `data.imgsz`."""
+    arguments = params.resolved(values)
+    return arguments, arguments.pop("data.imgsz", None)
+
+
+def key_of(arguments: Mapping[str, Any], imgsz: int | None, split: int) -> tuple[str, int, str]:
+    """Return what a result is kept under."""
+    return Path(arguments["model"]).name, split, f"{json.dumps(arguments, sort_keys=True)} data {imgsz}"
+
+
+def table(
+    base: Mapping[str, Any], results: Results, chosen: Sequence[tuple[Mapping[str, Any], int]], splits: int
+) -> list[str]:
+    """Return the lines of a table: each setting, its mAP50 on each split, and the mean difference to the base."""
     rows = []
-    for setting in SETTINGS:
-        arguments = params.resolved({**base, **setting})
-        imgsz = arguments.pop("data.imgsz", None)
-        of = json.dumps(arguments, sort_keys=True) + f" data {imgsz}"
-        found = [results[Path(base["model"]).name, split, of] for split in range(splits)]
-        values = [value for value, _ in found]
-        name = "no training" if setting is AS_IS else words(setting) or "the preset"
-        seconds = statistics.median(seconds for _, seconds in found)
-        rows.append([name, *(f"{value:.3f}" for value in values), f"{statistics.mean(values):.3f}", f"{seconds:.0f}"])
-    return markdown_table(("setting", *(f"split {split}" for split in range(splits)), "mean", "seconds"), rows)
+    preset = [results[key_of(*resolved(base), split)][0] for split in range(splits)]
+    for setting, count in chosen:
+        arguments, imgsz = resolved({**base, **setting})
+        values = [results[key_of(arguments, imgsz, split)][0] for split in range(count)]
+        name = "no training" if setting is AS_IS else words(setting) or "the base"
+        cells = [f"{value:.3f}" for value in values] + ["-"] * (splits - count)
+        gain = statistics.mean(values) - statistics.mean(preset[:count])
+        rows.append([name, *cells, f"{statistics.mean(values):.3f}", f"{gain:+.3f}"])
+    head = ("setting", *(f"split {split}" for split in range(splits)), "mean", "to the base on the same splits")
+    return markdown_table(head, rows)
 
 
 if __name__ == "__main__":

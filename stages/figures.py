@@ -180,7 +180,7 @@ def tradeoff(evidence: Evidence, decision: Decision | None, noise: Noise | None)
             continue
         mark, colour = MARKS[role]
         axis.scatter([setting.seconds], [setting.validated], marker=mark, s=260, facecolors="none", edgecolors=colour,
-                     linewidths=3, label=role)  # fmt: skip
+                     linewidths=3, label=role, clip_on=False)  # fmt: skip
     axis.set_xlim(left=0)
     _legend(figure, axis)
     _plain(axis, "seconds of training", VALIDATION)

@@ -103,7 +103,7 @@ def _summary(subject: Subject) -> list[str]:
     lines.append("")
     if decision is not None and decision.over_as_is is not None:
         lines.append(
-            f"- Training: the best beside {subject.model} as it is, without training, test split: "
+            f"- What training adds: the best beside {subject.model} as it is, without training, test split: "
             f"{in_words(decision.over_as_is)}."
         )
     if decision is not None and decision.recommended is not None:
@@ -481,9 +481,9 @@ def _why(decision: Decision, chosen: Standing) -> str:
     best = decision.standings["best"]
     if role == "best":
         others = [
-            f"the {one.setting.role} is {'worse' if judge(one.to_best) == 'worse' else 'no cheaper'}"
+            f"{_named(one)} is {'worse' if judge(one.to_best) == 'worse' else 'no cheaper'}"
             for one in decision.standings.values()
-            if one.to_best is not None and one.tested.n
+            if one.to_best is not None
         ]
         return f"The best setting{': ' + ', '.join(others) if others else ''}."
     assert chosen.to_best is not None

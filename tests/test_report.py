@@ -168,7 +168,7 @@ def test_the_model_as_it_is_stands_first_and_is_taken_where_training_does_not_be
 ) -> None:
     found = written(study, confirmed(study), model="yolov8n.pt", as_is=pretrained(tested))
     text = found.text
-    assert "- Training: the best beside yolov8n.pt as it is, without training, test split: " in text
+    assert "- What training adds: the best beside yolov8n.pt as it is, without training, test split: " in text
     first = text.partition("after the model as it is, without training:")[2].strip().splitlines()[2]
     assert first == f"| as-is-000000-160 | as is | - | 160 | - | 0.550 | {tested:.3f} | 0 |"
     assert f"| as is | imgsz 160 | no training | 0.550 | 0 | {tested:.3f} | no seed plays a part | 0 | 9.0 |" in text
