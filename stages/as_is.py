@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +51,17 @@ class AsIs:
         return f"as-is-{self.digest[:6]}-{self.imgsz}"
 
 
-def measure_best(arguments: Mapping[str, Any], sizes: Iterable[int], data: Path) -> AsIs | None:
-    """Measure the model at several image sizes, and return the one that is best on the validation split.
+def measure_best(trainings: Iterable[Mapping[str, Any]], data: Path) -> AsIs | None:
+    """Measure the models that several trainings start from; return the one that is best on the validation split.
 
     Args:
-        arguments: The training arguments; their `imgsz` is replaced.
-        sizes: Values of `imgsz`.
+        trainings: The arguments of each training.
         data: A prepared data set.
 
     Raises:
         Failure: As from `measure`.
     """
-    results = [measure({**arguments, "imgsz": imgsz}, data) for imgsz in sorted(set(sizes))]
+    results = [measure(arguments, data) for arguments in trainings]
     return max((one for one in results if one is not None), key=lambda one: one.validated, default=None)
 
 
@@ -82,6 +82,7 @@ def measure(arguments: Mapping[str, Any], data: Path) -> AsIs | None:
         return None
     from stages.evaluation import evaluate  # these take seconds, and most runs start from no weights
     from stages.head import class_names, start_from
+    from stages.yolo import torch
 
     start = start_from(arguments["model"], arguments["head"], class_names(data), arguments["seed"])
     if not start.kept:
@@ -89,15 +90,16 @@ def measure(arguments: Mapping[str, Any], data: Path) -> AsIs | None:
     weights, imgsz = Path(start.model), int(arguments["imgsz"])
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     images = json.loads((data / "summary.json").read_text(encoding="utf-8"))["digest"]
-    made = json.dumps([digest, images, imgsz, sorted(code_digests("evaluate").items())])
+    device, versions = arguments["device"], [version(package) for package in ("ultralytics", "torch")]
+    made = json.dumps([digest, images, imgsz, str(device), versions, sorted(code_digests("evaluate").items())])
     path = CACHE / f"{hashlib.sha256(made.encode()).hexdigest()[:16]}.json"
     if path.is_file():
         measured = json.loads(path.read_text(encoding="utf-8"))
     else:
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as work:
-            device = arguments["device"]
             results = [evaluate(weights, data, Path(work), imgsz, device, split).metrics for split in ("val", "test")]
+        torch.cuda.empty_cache()  # a training on several GPUs runs in other processes
         measured = {
             "validated": results[0]["mAP50"],
             "tested": results[1]["mAP50"],

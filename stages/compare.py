@@ -1,4 +1,5 @@
-"""Everything that was run, in one table: the baseline, grids, trials, tuned runs, confirmations.
+"""Everything that was run, in one table: the baseline, grids, trials, tuned runs, confirmations, and before them the
+pretrained models that they started from, without training.
 
     python -m stages.compare
 

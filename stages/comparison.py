@@ -18,6 +18,7 @@ from stages.experiments import FIGURES, is_confirmation, study_of
 from stages.params import GROUPS
 from stages.records import AS_IS
 from stages.space import same
+from stages.wording import plain
 
 # As DVC names them: with this platform's separator.
 PARAMS = "params.yaml"
@@ -155,7 +156,7 @@ def as_is(state: ExpState) -> Run | None:
     """
     if state.data is None:
         return None
-    metrics, params = _content(state.data.metrics, TRAINED), flatten(_content(state.data.params, PARAMS))
+    metrics, params = _content(state.data.metrics, TRAINED), _flat(_content(state.data.params, PARAMS))
     if AS_IS[0] not in metrics:
         return None
     validated, tested = (_number(metrics, name, TRAINED) for name in AS_IS)
@@ -198,7 +199,13 @@ def read(name: str, kind_: str, state: ExpState) -> Run:
     numbers["test_mAP50"] = _number(tested, "mAP50", TESTED)
     numbers["train_seconds"] = _number(trained, "train_seconds", TRAINED)
     numbers["ms_per_image"] = _number(tested, "ms_per_image", TESTED)
-    return Run(name, kind_, flatten(params), numbers)
+    return Run(name, kind_, _flat(params), numbers)
+
+
+def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters by flat name; a map of class names (`head`) is one value."""
+    head = params.get("head")
+    return flatten({**params, "head": plain(head)} if isinstance(head, Mapping) else params)
 
 
 def is_absent(result: Mapping[str, Any] | None) -> bool:

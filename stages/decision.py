@@ -121,6 +121,9 @@ def _recommended(standings: Mapping[Role, Standing]) -> Standing | None:
 
 def in_words(found: Estimate) -> str:
     """A verdict: by how much, how sure, from how many seeds."""
+    if not found.n:
+        kind = judge(found)
+        return f"{kind} by {abs(found.mean):.3f}" if kind != "not distinguishable" else f"{kind} ({found.mean:+.3f})"
     seeds = f"{found.n} seed{'s' if found.n > 1 else ''}"
     if not math.isfinite(found.low):
         return f"not distinguishable ({found.mean:+.3f}; one seed gives no interval)"

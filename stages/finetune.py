@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stages.as_is import AsIs
+from stages.failures import BadParams
 from stages.params import Params
 from stages.preset import values_of
 
@@ -40,9 +41,10 @@ def risk(given: Params) -> str:
     searched = given.tune.space.get("lr0")
     if given.lr0 > SAFE_LR0:
         return f"lr0 is {given.lr0:g}: above {SAFE_LR0:g} it destroys the weights of {given.model}; {_advice()}"
-    if searched is not None and searched.low is not None and searched.low > SAFE_LR0:
+    lowest = min(searched.probes(whole=False)) if searched is not None else 0.0
+    if lowest > SAFE_LR0:
         return (
-            f"tune.space.lr0 begins at {searched.low:g}: above {SAFE_LR0:g} a training destroys the weights of "
+            f"tune.space.lr0 begins at {lowest:g}: above {SAFE_LR0:g} a training destroys the weights of "
             f"{given.model}, so the search would find nothing; {_advice()}"
         )
     return ""
@@ -71,5 +73,9 @@ def watch(arguments: Mapping[str, Any], as_is: AsIs) -> Listener:
 
 
 def _advice() -> str:
-    values = values_of(PRESET)
-    return f"the preset {PRESET} has lr0 {values['lr0']:g} and nbs {values['nbs']} (`python -m stages.preset {PRESET}`)"
+    try:
+        values = values_of(PRESET)
+        lr0, nbs = float(values["lr0"]), values["nbs"]
+    except (BadParams, LookupError, TypeError, ValueError):  # a user's own presets: the training must not end for them
+        return "see `python -m stages.preset`"
+    return f"the preset {PRESET} has lr0 {lr0:g} and nbs {nbs} (`python -m stages.preset {PRESET}`)"

@@ -52,6 +52,8 @@ def check(point: Mapping[str, str], content: Mapping[str, Any]) -> None:
     Raises:
         BadParams: In one line, the key, its value and what is allowed.
     """
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # reads a value as DVC will
+
     changed: dict[str, Any] = copy.deepcopy(dict(content))
     for key, text in point.items():
         *groups, last = key.split(".")
@@ -60,7 +62,7 @@ def check(point: Mapping[str, str], content: Mapping[str, Any]) -> None:
             group = group.get(name) if isinstance(group, dict) else {}
         if not isinstance(group, dict) or last not in group:
             raise BadParams(f"{key}: not in params.yaml")
-        group[last] = params.value(text)
+        group[last] = OverridesParser.create().parse_override(f"{key}={text}").value()
     params.validate(changed, name=name_of(point))
 
 

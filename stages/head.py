@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from stages.failures import Failure
 from stages.repository import main_root, write_atomic
@@ -29,7 +30,7 @@ CACHE = main_root() / ".cache" / "heads"
 
 _SUPPORTED = ("Detect", "v10Detect")  # YOLOv8, YOLO11 and YOLO26 have the first, YOLOv10 has the second
 _BRANCHES = ("cv3", "one2one_cv3")  # the class branches of such a head; only end-to-end models have the second
-_FORM = 1  # of the derived file; a higher number makes every file anew
+_FORM = 2  # of the derived file; a higher number makes every file anew
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def start_from(model: str, head: Head, classes: Sequence[str], seed: int = 0) ->
     """Return the model that a training starts from, with the class rows that `head` asks for.
 
     An architecture (.yaml) has no rows to keep and is returned as it is. Weights are read, and written again with the
-    classes of the data set into `.cache/heads` of the main repository. The same arguments give the same file.
+    classes of the data set into `.cache/heads` of the main repository, where rows are kept or their number is the same.
+    The same arguments give the same file.
 
     Args:
         model: The parameter `model`.
@@ -67,22 +69,28 @@ def start_from(model: str, head: Head, classes: Sequence[str], seed: int = 0) ->
     if not file.endswith(".pt"):
         return Start(file)
     network, checkpoint = _read(file)
-    known = [str(name) for name in (network.names.values() if isinstance(network.names, dict) else network.names)]
-    rows = class_rows({} if head == "new" else head, classes, known, Path(file).name)
+    names = network.names if isinstance(network.names, dict) else dict(enumerate(network.names))
+    known = [str(names[number]) for number in sorted(names)]
+    rows = class_rows(head, classes, known, Path(file).name)
     kept = tuple(name for name, sources in zip(classes, rows, strict=True) if sources)
-    if head == "new" or not kept:
+    if head == "new":
+        rows = [[] for _ in classes]
+    if not any(rows) and len(known) != len(classes):  # with as many classes Ultralytics copies the rows by their place
         return Start(file, remap=not kept)
     _check_head(network, Path(file).name)
     digest = hashlib.sha256(Path(file).read_bytes())
     digest.update(json.dumps([_FORM, list(classes), rows, None if all(rows) else seed]).encode())
     derived = CACHE / f"{digest.hexdigest()[:16]}.pt"
-    if not derived.is_file():
-        is_half = all(parameter.half().float().equal(parameter) for parameter in network.parameters())
-        _replace_rows(network, rows, classes, seed)
-        if is_half:  # as nearly all weights are kept: half the size, and nothing is lost
-            network.half()
-        write_atomic(derived, checkpoint_bytes(network, dict(checkpoint.get("train_args", {})), checkpoint))
-    return Start(str(derived), kept)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(derived.with_suffix(".lock")):  # Windows replaces no file that another process reads
+        if not derived.is_file():
+            numbers = [value for value in network.state_dict().values() if value.is_floating_point()]
+            is_half = all(value.half().float().equal(value) for value in numbers)
+            _replace_rows(network, rows, classes, seed)
+            if is_half:  # as nearly all weights are kept: half the size, and nothing is lost
+                network.half()
+            write_atomic(derived, checkpoint_bytes(network, dict(checkpoint.get("train_args", {})), checkpoint))
+    return Start(str(derived), kept if head != "new" else ())
 
 
 def class_names(data: Path) -> list[str]:

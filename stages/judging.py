@@ -41,7 +41,7 @@ def judge(
     given = params.load()
     missing: list[str] = []
     done = _confirm(given, evidence)
-    as_is = _as_is(given, evidence)
+    as_is = _as_is(given, evidence, missing)
     decision = decide(done, as_is) if done is not None and done.repeats else None
     target = _connect(missing)
     words = _offer(target, decision, as_is, given, data, missing)
@@ -87,12 +87,19 @@ def _confirm(given: Params, evidence: Evidence) -> Confirmation | None:
     return Repeater(given, origin, places(given.tune.workers, given.device)).confirm(evidence)
 
 
-def _as_is(given: Params, evidence: Evidence) -> AsIs | None:
-    """Measure the pretrained model as it is, at the image sizes of the baseline and of the best."""
+def _as_is(given: Params, evidence: Evidence, missing: list[str]) -> AsIs | None:
+    """Measure the pretrained model as it is, as the baseline and the best start from it."""
     best = evidence.best
     points = [evidence.start, *([best.point] if best is not None else [])]
-    sizes = [int(point.get("imgsz", given.imgsz)) for point in points]
-    return measure_best(given.training(), sizes, DATA)
+    try:
+        return measure_best([{**given.training(), **point} for point in points], DATA)
+    except Exception as error:  # missing data or weights, no memory: what was trained and decided must not be lost
+        missing.append(
+            f"the model as it is, without training, could not be measured ({type(error).__name__}: {error}), so "
+            "nothing is compared with it"
+        )
+        print(f"warning: {missing[-1]}", file=sys.stderr)
+        return None
 
 
 def _connect(missing: list[str]) -> Store | None:

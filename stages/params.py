@@ -267,7 +267,7 @@ def value(text: str) -> Any:
     """A value from its text, as it would be read in the file."""
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # ValueError: a date or a number that is none
         raise BadParams(f"{text}: not valid YAML") from error
 
 
@@ -320,7 +320,9 @@ def stage_params(pipeline: Path, stage: str) -> set[str]:
 
 
 def _lines(error: ValidationError) -> list[str]:
+    """Return a line for each wrong key. Where a key has several forms, each form is wrong; the first one tells."""
     lines = []
+    told: set[str] = set()
     for detail in error.errors():
         keys = [str(part) for part in detail["loc"]]
         if detail["type"] == "missing":
@@ -331,6 +333,9 @@ def _lines(error: ValidationError) -> list[str]:
             lines.append(f"{'.'.join(keys)}: {detail['ctx']['error']}")
         else:
             field, allowed = _described(keys)
+            if field in told:
+                continue
+            told.add(field)
             value = reprlib.repr(detail["input"])
             lines.append(f"{field}: {value} is not allowed; it must be {allowed or detail['msg']}")
     return lines

@@ -80,6 +80,8 @@ def _replace(content: Any, preset: Any, place: str) -> None:
     for key, value in preset.items():
         name = f"{place}{key}"
         if isinstance(value, Mapping) and name not in _WHOLE:
+            if not isinstance(content.get(key), dict):
+                raise BadParams(f"params.yaml: {name}: must be a mapping of keys to values")
             _replace(content[key], value, f"{name}.")
         else:
             content[key] = copy.deepcopy(value)
@@ -105,11 +107,12 @@ def main() -> None:
         print("\n".join(f"    {name}: {purpose}" for name, purpose in presets().items()))
         return
     name, *others = arguments
+    known = params.read(params.PARAMS)
     before = params.PARAMS.read_text(encoding="utf-8")
     after = with_preset(before, file_of(name).read_text(encoding="utf-8"), others)
     content = params.parsed(after, "params.yaml")
     params.validate(content, name=f"preset {name}")
-    lines = list(changes(params.read(params.PARAMS), content))
+    lines = list(changes(known, content))
     if not lines:
         print(f"params.yaml has the values of preset {name} already")
         return

@@ -22,6 +22,7 @@ from stages.experiments import study_of
 from stages.failures import Failure
 from stages.params import read
 from stages.repository import git, main_root
+from stages.wording import plain
 
 Points = Mapping[tuple[str, int], float]
 """Values of metrics by name and step."""
@@ -133,10 +134,12 @@ def tags(revision: str, data_digest: str, experiment: str | None, stage: str) ->
 
 
 def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested parameters as `group.key` and text, as MLflow keeps them."""
+    """Nested parameters as `group.key` and text, as MLflow keeps them. A map of class names is one parameter."""
     found: dict[str, str] = {}
     for key, value in params.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and f"{prefix}{key}" == "head":
+            found["head"] = plain(value)
+        elif isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{key}.")
         else:
             found[f"{prefix}{key}"] = "null" if value is None else str(value)

@@ -419,7 +419,7 @@ def _confirmation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
         for name, found in compared
     ]
     if rows:
-        lines += [*markdown_table(("pairs by seed", "n", "mean", "95 % interval", "verdict"), rows), ""]
+        lines += [*markdown_table(("difference", "n", "mean", "95 % interval", "verdict"), rows), ""]
     if decision.gain is not None:
         lines.append(f"Verdict: the best is {in_words(decision.gain)} than the baseline."
                      if decision.verdict != "not distinguishable"
@@ -455,6 +455,8 @@ def _recommendation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
     if decision is None or decision.recommended is None:
         return [*lines, "None: what was not trained again cannot be told from luck.", "", f"Staging: {subject.staging}"]
     chosen, model = decision.recommended, decision.model
+    if subject.as_is is not None and chosen.setting.role == "as is":
+        return [*lines, *_taken_as_it_is(decision, subject.as_is), "", f"Staging: {subject.staging}"]
     lines += [f"{_why(decision, chosen)}", "", "```yaml"]
     lines += [f"{key}: {plain(value)}" for key, value in chosen.setting.point.items()]
     lines += [
@@ -463,7 +465,7 @@ def _recommendation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
         f"mAP50 on the test split {_mean(chosen)}; {chosen.seconds:.0f} s of training and {_one(chosen.ms_per_image)} "
         "ms an image (the fastest of the repeats).",
     ]
-    if model is not None and model.role != "as is":
+    if model is not None:
         lines.append(
             f"The model is that of {model.name} (seed {model.seed}), the best of these on the validation split: "
             f"test mAP50 {model.tested:.3f} (n = 1). `dvc exp apply {model.name}` takes it into the workspace."
@@ -471,13 +473,28 @@ def _recommendation(subject: Subject, drawn: dict[str, bytes]) -> list[str]:
     return [*lines, "", f"Staging: {subject.staging}"]
 
 
+def _taken_as_it_is(decision: Decision, as_is: AsIs) -> list[str]:
+    """Return the recommendation to take the pretrained model without training."""
+    over = decision.over_as_is
+    how = f": the best is {in_words(over)}" if over is not None else ""
+    return [
+        f"The model as it is: no training is distinguishably better on the test split{how}. It costs nothing.",
+        "",
+        "```yaml",
+        f"model: {as_is.model}",
+        f"head: {plain(as_is.head)}",
+        f"imgsz: {as_is.imgsz}",
+        "```",
+        "",
+        f"mAP50 on the test split {as_is.tested:.3f}, {as_is.ms_per_image:.1f} ms an image. Its class rows are those "
+        f"of the weights: {', '.join(as_is.kept)}. More seeds (`dvc exp run tune -S tune.confirm_seeds=...`) or "
+        "more test images may still show that a training is better.",
+    ]
+
+
 def _why(decision: Decision, chosen: Standing) -> str:
     """The reason for the recommendation."""
     role = chosen.setting.role
-    if role == "as is":
-        over = decision.over_as_is
-        how = f": the best is {in_words(over)}" if over is not None else ""
-        return f"The model as it is: no training is distinguishably better on the test split{how}. It costs nothing."
     best = decision.standings["best"]
     if role == "best":
         others = [

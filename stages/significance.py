@@ -18,6 +18,7 @@ from scipy.stats import nct, t
 
 LEVEL = 0.95
 POWER = 0.8
+VISIBLE = 0.0005  # of mAP50: a smaller difference vanishes in three digits
 
 Judgement = Literal["better", "worse", "not distinguishable"]
 
@@ -30,7 +31,7 @@ class Estimate:
         mean: Of the values.
         low, high: The interval; minus and plus infinity where one value tells of no spread.
         sd: Standard deviation of the values; not a number where there is one.
-        n: How many values.
+        n: How many values; 0 for a number that no seed moves, whose interval is the number itself.
     """
 
     mean: float
@@ -71,10 +72,14 @@ def difference(of: Mapping[int, float], than: Mapping[int, float]) -> Estimate |
 
 
 def judge(found: Estimate) -> Judgement:
-    """Whether a difference is one: its interval does not hold 0. With no true difference 1 of 40 is called better."""
-    if found.low > 0:
+    """Whether a difference is one: its interval does not hold 0. With no true difference 1 of 40 is called better.
+
+    A difference of two numbers that no seed moves (n is 0) is one where it does not vanish in three digits.
+    """
+    least = 0.0 if found.n else VISIBLE
+    if found.low > least:
         return "better"
-    return "worse" if found.high < 0 else "not distinguishable"
+    return "worse" if found.high < -least else "not distinguishable"
 
 
 def detectable(sd: float, n: int) -> float | None:

@@ -18,7 +18,6 @@ from stages.records import Record
 from stages.repository import DATA
 from stages.significance import Estimate, judge
 from stages.tracking import Store
-from stages.wording import plain
 
 # What Ultralytics and torch raise for weights that do not fit the data, or are none.
 _Unfit = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, OSError)
@@ -57,9 +56,12 @@ def put(target: Store, offer: Offer) -> str:
     model, recommended = offer.decision.model, offer.decision.recommended
     if model is None or recommended is None:
         return "nothing was confirmed, so nothing is offered."
+    content = None
     if model.role == "as is" and offer.as_is is not None:
-        target.write(_run_of(offer.as_is, offer))
-    run = target.find(model.name)
+        record = _run_of(offer.as_is, offer)
+        content = record.content  # on other data there may be a run of this name
+        target.write(record)
+    run = target.find(model.name, content)
     scratch = DATA.parents[1] / ".dvc" / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
@@ -108,7 +110,7 @@ def _weights_of(model: Repeat, as_is: AsIs | None, to: Path) -> bool:
 
 def _run_of(as_is: AsIs, offer: Offer) -> Record:
     """Return the run of a pretrained model without training: nothing in DVC has recorded it."""
-    params = {"model": as_is.model, "head": plain(as_is.head), "imgsz": str(as_is.imgsz), "epochs": "0"}
+    params = records.flat({"model": as_is.model, "head": as_is.head, "imgsz": as_is.imgsz, "epochs": 0})
     points = {
         ("val/mAP50", 0): as_is.validated,
         ("test/mAP50", 0): as_is.tested,

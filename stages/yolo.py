@@ -139,6 +139,7 @@ def checkpoint_bytes(model: Any, arguments: Mapping[str, Any], origin: Mapping[s
     kept = {key: value for key, value in arguments.items() if key not in _PLACES}
     kept["model"] = Path(str(kept.get("model", "")).replace("\\", "/")).name
     model.args = kept
+    vars(model).pop("pt_path", None)  # where Ultralytics read it
     about = {key: origin[key] for key in ("version", "license", "docs") if key in origin}
     buffer = io.BytesIO()
     torch.save({"epoch": -1, "model": model, "ema": None, "train_args": kept, **about}, buffer)

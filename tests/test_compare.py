@@ -102,7 +102,7 @@ def test_a_pretrained_model_without_training_is_first_and_once_for_each_size(tmp
     assert larger.numbers["val_mAP50"] == 0.65
     assert larger.numbers["test_mAP50"] == 0.325
     assert (larger.numbers["train_seconds"], larger.numbers["ms_per_image"]) == (0.0, None)
-    assert larger.changes == {"model": "yolov8n.pt", "head.person": "Normal", "imgsz": 416}
+    assert larger.changes == {"model": "yolov8n.pt", "head": "{person: Normal}", "imgsz": 416}
     assert "lr0" not in smaller.changes
     assert "as is" in terminal(found, 120)
 

@@ -11,7 +11,7 @@ import pytest
 from stages.as_is import AsIs
 from stages.confirmation import Confirmation, Repeat, Role, Setting
 from stages.decision import decide, in_words
-from stages.significance import Noise, detectable, difference, estimate, judge, noise
+from stages.significance import Estimate, Noise, detectable, difference, estimate, judge, noise
 
 SECONDS: dict[Role, float] = {"baseline": 60.0, "best": 60.0, "cheapest": 30.0}
 
@@ -144,6 +144,14 @@ def test_a_training_that_is_distinguishably_better_than_the_model_as_it_is_is_ta
     assert found.recommended.setting.role in ("baseline", "best")
     assert found.model is not None
     assert found.model.role == found.recommended.setting.role
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.1, "better by 0.100"), (-0.1, "worse by 0.100"), (0.0001, "not distinguishable (+0.000)")],
+)
+def test_two_numbers_that_no_seed_moves_differ_where_three_digits_show_it(value: float, words: str) -> None:
+    assert in_words(Estimate(value, value, value, 0.0, 0)) == words
 
 
 def test_one_seed_cannot_beat_the_model_as_it_is_and_no_repeat_decides_nothing() -> None:

@@ -51,6 +51,13 @@ def test_a_wrong_point_names_key_value_and_what_is_allowed(point: dict[str, str]
     check({"epochs": "3", "lr0": "1e-3", "device": "cpu"}, GIVEN)
 
 
+def test_a_map_of_class_names_can_be_a_point() -> None:
+    first, second = points(["head={person: Normal},keep"])
+    assert [name_of(point) for point in (first, second)] == ["head-personNormal", "head-keep"]
+    for point in (first, second):
+        check(point, GIVEN)
+
+
 @pytest.mark.slow
 def test_a_wrong_point_queues_nothing_and_a_point_is_queued_once(quick: Project) -> None:
     grid = [sys.executable, "-m", "stages.grid"]

@@ -156,6 +156,53 @@ def test_head_new_and_unknown_classes_leave_the_file_as_it_is(weights: Weights) 
     assert not head.CACHE.exists()
 
 
+@pytest.mark.parametrize(
+    ("known", "classes", "asked"),
+    [
+        (["Normal"], ["person"], "keep"),
+        (["person"], ["person"], "new"),
+        (["person", "car"], ["car", "person"], "new"),
+    ],
+)
+def test_with_as_many_classes_the_rows_are_new_too(
+    weights: Weights, known: list[str], classes: list[str], asked: str
+) -> None:
+    """Ultralytics would copy them by their place."""
+    path = weights(names=known)
+    start = start_from(str(path), asked, classes)
+    assert start.kept == ()
+    old, new = load_checkpoint(str(path))[0], load_checkpoint(start.model)[0]
+    assert new.names == dict(enumerate(classes))
+    for before, after in zip(rows(old), rows(new), strict=True):
+        for place in range(len(classes)):
+            assert not any(same_row(after, place, before, source) for source in range(len(known)))
+
+
+def test_the_same_weights_in_another_folder_give_the_same_file_without_paths(weights: Weights, tmp_path: Path) -> None:
+    path = weights()
+    other = tmp_path / "elsewhere" / path.name
+    other.parent.mkdir()
+    other.write_bytes(path.read_bytes())
+    first = Path(start_from(str(path), "keep", ["person"]).model)
+    content = first.read_bytes()
+    first.unlink()
+    second = Path(start_from(str(other), "keep", ["person"]).model)
+    assert (second, second.read_bytes()) == (first, content)
+    assert not hasattr(torch.load(first, map_location="cpu", weights_only=False)["model"], "pt_path")
+
+
+def test_rows_go_by_the_number_of_a_class_and_numbers_too_large_for_half_stay(weights: Weights) -> None:
+    path = weights(names=["person", "car"])
+    content = torch.load(path, map_location="cpu", weights_only=False)
+    content["model"].names = {1: "car", 0: "person"}
+    content["model"].float().model[0].bn.running_var.fill_(1e5)
+    torch.save(content, path)
+    start = start_from(str(path), "keep", ["person"])
+    old, new = load_checkpoint(str(path))[0], load_checkpoint(start.model)[0]
+    assert all(same_row(after, 0, before, 0) for before, after in zip(rows(old), rows(new), strict=True))
+    assert new.model[0].bn.running_var.max() == 1e5
+
+
 @pytest.mark.parametrize("architecture", ["yolov8n.yaml", "yolo11n.yaml", "yolov10n.yaml", "yolo26n.yaml"])
 def test_every_branch_of_every_detector_is_kept_and_predicts(weights: Weights, architecture: str) -> None:
     path = weights(architecture)

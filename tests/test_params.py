@@ -131,6 +131,12 @@ def test_values_that_do_not_go_together_are_refused(changes: dict[str, Any], tol
         params.validate(content)
 
 
+def test_a_key_with_several_forms_is_told_once() -> None:
+    with pytest.raises(BadParams) as caught:
+        params.validate(with_value("head", {"person": 5}))
+    assert str(caught.value).count("is not allowed") == 1
+
+
 def test_every_wrong_key_is_named_at_once() -> None:
     content = {**with_value("data.seed", -3), "epochs": "abc"}
     with pytest.raises(BadParams, match=r"epochs.*data\.seed"):

@@ -395,7 +395,7 @@ def test_pretrained_weights_gain_by_the_preset_and_are_told_to_be_destroyed_by_a
     (run,) = mlflow_runs(project).values()
     assert run.data.metrics["as_is_mAP50"] == metrics["as_is_mAP50"]
     assert run.data.metrics["test/mAP50"] == tested
-    assert run.data.params["head.person"] == "Normal"
+    assert run.data.params["head"] == "{person: Normal}"
     project.commit("Tiny COCO")
 
     done = project.run("dvc", "exp", "run", "-n", "too-high", "-S", "lr0=0.002", "evaluate")

@@ -81,12 +81,20 @@ def test_the_command_writes_says_what_changed_and_changes_nothing_where_the_resu
     for arguments, told in (
         (["nothing"], "error: preset 'nothing' is not known; there are drawn, finetune, tiny_coco"),
         (["finetune"], "error: preset finetune: data: path is null; source yolo needs the folder of the images"),
+        (["drawn", "data.path=2024-13-45"], "error: 2024-13-45: not valid YAML"),
         (["drawn", "epochs=none"], "error: preset drawn: epochs: 'none' is not allowed; it must be a whole number"),
     ):
         done = project.run(*command, *arguments, check=False)
         assert done.returncode == 2
         assert done.stderr.startswith(told)
         assert project.text("params.yaml") == before
+    for text, told in (("model: [", "not valid YAML"), ("data: null", "data: must be a mapping"), ("[]", "a mapping")):
+        (project.root / "params.yaml").write_text(text, encoding="utf-8")
+        done = project.run(*command, "drawn", check=False)
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+    (project.root / "params.yaml").write_text(before, encoding="utf-8")
     done = project.run(*command, "tiny_coco", "data.zip=photos.zip")
     assert "model: yolov8n.yaml -> yolov8n.pt" in done.stdout
     assert "`git checkout params.yaml` takes it back" in done.stdout
@@ -116,6 +124,10 @@ def given(**changes: object) -> params.Params:
         ({"lr0": 0.002}, "lr0 is 0.002: above"),
         ({"optimizer": "auto"}, "optimizer: auto chooses its own learning rate"),
         ({"optimizer": "SGD", "lr0": 0.002}, ""),
+        (
+            {"tune": {**params.read(SOURCE / "params.yaml")["tune"], "space": {"lr0": {"choices": [0.01, 0.002]}}}},
+            "tune.space.lr0 begins at 0.002: above",
+        ),
         ({"tune": {**params.read(SOURCE / "params.yaml")["tune"]}}, "tune.space.lr0 begins at 0.0005: above"),
     ],
 )
