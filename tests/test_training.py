@@ -205,7 +205,8 @@ def test_what_ultralytics_refuses_is_a_failure_and_a_listeners_error_is_its_own(
 def several(data: Path, out: Path, epochs: int = 2) -> training.Trainer:
     """A trainer that is to train in processes of its own; on a CPU it takes one, as if there were one GPU."""
     places = {"data": str(data / "data.yaml"), "project": str(out), "name": "run", "exist_ok": True, "plots": False}
-    trainer = training.Trainer(overrides={**arguments(epochs=epochs), **places})
+    given = {key: value for key, value in arguments(epochs=epochs).items() if key != "head"}
+    trainer = training.Trainer(overrides={**given, **places})
     trainer.ddp, trainer.world_size = True, 1
     return trainer
 
