@@ -109,16 +109,11 @@ def main() -> None:
         print("reports/decision.md is of these results and stays as it is")
         _placeholders(keep=True)
     else:
-        before = git("show", f"{commit()}:./reports/evaluate/metrics.json") if commit() else ""
-        text = short_report(
-            study,
-            now,
-            summary["digest"],
-            test,
-            json.loads(before) if before else None,
-            damaged,
-            trained.get("as_is_test_mAP50"),
-        )
+        before = _committed("evaluate/metrics.json")
+        if _committed("data/summary.json").get("digest") != summary["digest"]:
+            before = {}  # numbers of other data are no comparison
+        as_is = trained.get("as_is_test_mAP50")
+        text = short_report(study, now, summary["digest"], test, before or None, damaged, as_is)
         _placeholders(keep=False)
         write_atomic(DECISION, text)
         print("\n".join(line for line in text.splitlines()[2:] if line and not line.startswith("|")))
@@ -128,6 +123,12 @@ def main() -> None:
         mirror_pending_studies()
     if study:
         print("compare: `make compare`; keep: `git add -A`, `git commit`; go on: `dvc exp run tune -S tune.trials=...`")
+
+
+def _committed(path: str) -> dict[str, Any]:
+    """Return the content of a report as it is in the commit that the run started from; empty where it is not there."""
+    text = git("show", f"{commit()}:./reports/{path}") if commit() else ""
+    return dict(json.loads(text)) if text else {}
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -26,6 +26,11 @@ def test_it_tells_the_best_what_it_beat_and_the_test_split() -> None:
     assert "mAP50 0.790 (at the last commit 0.730, +0.060)." in text
 
 
+def test_it_tells_the_pretrained_model_without_training() -> None:
+    text = short_report({}, {"model": "yolov8n.pt"}, "digest", TEST, None, as_is=0.6)
+    assert "mAP50 0.790; yolov8n.pt as it is, without training, has 0.600 (+0.190), n = 1." in text
+
+
 def test_it_says_when_the_model_is_not_the_studys_best() -> None:
     edited = short_report(STUDY, {"epochs": 3, "lr0": 0.001, "seed": 0}, "digest", TEST, None)
     assert "These are not the parameters that the study found best" in edited
