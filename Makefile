@@ -20,30 +20,31 @@ test: .venv/installed-dev lint ## set up, then check and test everything (about 
 	$(BIN)/pytest
 
 services-test: .venv/installed-dev ## only what a team does with the services of docker-compose.yml, without Docker
-	$(BIN)/pytest --numprocesses=0 tests/test_compose.py tests/test_services.py
+	$(BIN)/pytest --numprocesses=0 tests/team
 
-lint: .venv/installed-dev ## format, lint and types
+lint: .venv/installed-dev ## format, lint, types and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 compare: .venv/installed ## everything that was run, in one table
-	$(BIN)/python -m stages.compare
+	$(BIN)/python -m stages compare
 
 undo: .venv/installed ## staging goes back to the model that it was at before
-	$(BIN)/python -m stages.registry undo
+	$(BIN)/python -m stages registry undo
 
 sync: .venv/installed ## mirror to MLflow whatever it has missed
-	$(BIN)/python -m stages.sync
+	$(BIN)/python -m stages sync
 
 push: .venv/installed ## share data, models, experiments and runs with the team
-	$(BIN)/python -m stages.share push
+	$(BIN)/python -m stages push
 
 pull: .venv/installed ## take what the team has shared
-	$(BIN)/python -m stages.share pull
+	$(BIN)/python -m stages pull
 
 services: .venv/installed ## whether MLflow, the studies' database and DVC's remote can be used
-	$(BIN)/python -m stages.services
+	$(BIN)/python -m stages services
 
 ui: .venv/installed ## MLflow on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000

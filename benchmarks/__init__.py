@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.repository import main_root
+from stages.base.paths import main_root
 
 
 @contextmanager

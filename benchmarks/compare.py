@@ -1,4 +1,4 @@
-"""Time of `python -m stages.compare` with many experiments: the first, which fills DVC's cache of them, and again.
+"""Time of `python -m stages compare` with many experiments: the first, which fills DVC's cache of them, and again.
 
     python -m benchmarks.compare [--experiments 500] [--repeats 3]
 
@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 
 from benchmarks import fresh_clone
-from stages.experiments import trial_name, with_values
-from stages.repository import git
+from stages.base.git import git
+from stages.experiments.names import trial_name
+from stages.params.file import with_values
 
 
 def save_experiments(clone: Path, count: int) -> None:
@@ -53,7 +54,7 @@ def _file(path: str, content: str) -> list[str]:
 def seconds(clone: Path) -> float:
     """Wall time of the command."""
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "stages.compare"], cwd=clone, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "stages", "compare"], cwd=clone, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
 

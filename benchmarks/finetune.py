@@ -25,10 +25,13 @@ from typing import Any
 
 import yaml
 
-from stages import params
-from stages.prepare import prepare
-from stages.repository import ROOT, main_root, write_atomic
-from stages.wording import markdown_table, words
+from stages.base.files import write_atomic
+from stages.base.formatting import markdown_table, words
+from stages.base.paths import ROOT, main_root
+from stages.data.preparation import prepare
+from stages.params import file as params_file
+from stages.params.resolution import resolved
+from stages.params.schema import GROUPS, Data
 
 HOME = main_root() / ".cache" / "finetune"
 RESULTS = HOME / "results.csv"
@@ -72,29 +75,30 @@ def data_of(split: int, imgsz: int | None, archive: str | None) -> Path:
     out = HOME / f"data-{split}-{imgsz}"
     if not out.is_dir():
         given = {
-            **params.read(params.PARAMS)["data"],
+            **params_file.read(params_file.PARAMS)["data"],
             "source": "coco128",
             "zip": archive,
             "seed": split,
             "imgsz": imgsz,
         }
         given["split"] = dict.fromkeys(("train", "val", "test"))
-        prepare(params.Data.model_validate(given), out, workers=1)
+        prepare(Data.model_validate(given), out, workers=1)
     return out
 
 
 def run(arguments: Mapping[str, Any], data: Path) -> tuple[float, float]:
     """Train once; return mAP50 of the validation split and the seconds that it took. In a process of its own."""
-    from stages.training import train
-    from stages.yolo import set_threads
+    from stages.detector.training import train
+    from stages.detector.ultralytics import set_threads
 
     set_threads(1)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(dir=HOME) as folder:
         if arguments["epochs"] == 0:
-            from stages.as_is import measure
+            from stages.detector.as_is import measure
+            from stages.experiments.identity import code_digests
 
-            measured = measure(arguments, data)
+            measured = measure(arguments, data, code_digests("evaluate"))
             if measured is None:
                 raise ValueError("the weights know none of the classes: there is no model as it is")
             return measured.validated, time.monotonic() - begun
@@ -132,14 +136,14 @@ def main() -> None:
     HOME.mkdir(parents=True, exist_ok=True)
     base = yaml.safe_load((ROOT / "presets" / "tiny_coco.yaml").read_text(encoding="utf-8"))
     changes = {"model": asked.model, "head": yaml.safe_load(asked.head), "seed": 0, "device": "cpu"}
-    base = {**{key: value for key, value in base.items() if key not in params.GROUPS}, **changes}
+    base = {**{key: value for key, value in base.items() if key not in GROUPS}, **changes}
     results = known()
     chosen = [(setting, asked.splits) for setting in MAIN]
     chosen += [] if asked.main else [(setting, min(asked.splits, DETAIL_SPLITS)) for setting in DETAIL]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         waiting = {}
         for setting, splits in chosen:
-            arguments, imgsz = resolved({**base, **setting})
+            arguments, imgsz = setting_of({**base, **setting})
             for split in range(splits):
                 key = key_of(arguments, imgsz, split)
                 if key not in results:
@@ -151,9 +155,9 @@ def main() -> None:
     print("\n".join(table(base, results, chosen, asked.splits)))
 
 
-def resolved(values: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
+def setting_of(values: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
     """Return the training arguments of a setting, and its `data.imgsz`."""
-    arguments = params.resolved(values)
+    arguments = resolved(values)
     return arguments, arguments.pop("data.imgsz", None)
 
 
@@ -167,9 +171,9 @@ def table(
 ) -> list[str]:
     """Return the lines of a table: each setting, its mAP50 on each split, and the mean difference to the base."""
     rows = []
-    preset = [results[key_of(*resolved(base), split)][0] for split in range(splits)]
+    preset = [results[key_of(*setting_of(base), split)][0] for split in range(splits)]
     for setting, count in chosen:
-        arguments, imgsz = resolved({**base, **setting})
+        arguments, imgsz = setting_of({**base, **setting})
         values = [results[key_of(arguments, imgsz, split)][0] for split in range(count)]
         name = "no training" if setting is AS_IS else words(setting) or "the base"
         cells = [f"{value:.3f}" for value in values] + ["-"] * (splits - count)

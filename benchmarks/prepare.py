@@ -27,11 +27,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages import params
-from stages.datasets import synthetic
-from stages.datasets.samples import JPEG_QUALITY, encode
-from stages.prepare import prepare
-from stages.repository import main_root
+from stages.base.paths import main_root
+from stages.data.preparation import prepare
+from stages.data.samples import JPEG_QUALITY, encode
+from stages.data.sources import synthetic
+from stages.params import file as params_file
+from stages.params.schema import Data
 
 LONGEST = 320
 DISTINCT = 100  # drawn pictures; the others are copies of them
@@ -68,8 +69,8 @@ def _bare_one(image: Path, out: Path) -> None:
 
 def ours(folder: Path, out: Path) -> None:
     """The stage's function, with its checks, labels, digest and summary."""
-    given = params.read(params.PARAMS)["data"]
-    prepare(params.Data.model_validate({**given, "source": "yolo", "path": str(folder), "imgsz": LONGEST}), out)
+    given = params_file.read(params_file.PARAMS)["data"]
+    prepare(Data.model_validate({**given, "source": "yolo", "path": str(folder), "imgsz": LONGEST}), out)
 
 
 def run_side(side: str, folder: Path) -> None:

@@ -17,21 +17,21 @@ from pathlib import Path
 
 import optuna
 
-from stages import params
-from stages.measured import COLUMNS as COMPARED
-from stages.sampling import distribution
-from stages.studies import identity
-from stages.trials import table
+from stages.experiments.finished import COLUMNS as COMPARED
+from stages.params import file as params_file
+from stages.search.sampling import distribution
+from stages.search.study import identity
+from stages.search.tables import table
 
 MEASURED = """
 import sys, time
 begun = time.perf_counter()
 from pathlib import Path
 import psutil
-from stages import evidence
-from stages.confirmation import Confirmation, Repeat, first_settings
-from stages.decision import decide
-from stages.report import Subject, report
+from stages.decision import evidence
+from stages.decision.confirmation import Confirmation, Repeat, first_settings
+from stages.decision.verdict import decide
+from stages.report.text import Subject, report
 found = evidence.read(Path(sys.argv[1]))
 settings = first_settings(found)
 repeats = [
@@ -56,7 +56,7 @@ print(f"{len(found.trials)} trials: report of {len(made.text)} characters and {l
 
 def write_study(folder: Path, count: int) -> None:
     """The tables of a study of random points, whose result depends on epochs and lr0."""
-    given = params.load()
+    given = params_file.load()
     about = identity(given, "d" * 64, {})
     distributions = {
         key: distribution(dimension, given.whole(key) and dimension.is_whole())

@@ -32,13 +32,14 @@ YOLO({model!r}).train(data={data!r}, project={out!r}, plots=False, verbose=False
 
 MANY = """
 import time
-from stages import params
-from stages.storage import open_storage
-from stages.studies import Study, identity
-from stages.trials import table
+from stages.params import file as params_file
+from stages.services.storage import open_storage
+from stages.search.study import Study, identity
+from stages.search.tables import table
 from optuna.trial import create_trial
 import optuna
-given = params.validate({**params.read(params.PARAMS), "tune": {**params.read(params.PARAMS)["tune"], "trials": 2001}})
+content = params_file.read(params_file.PARAMS)
+given = params_file.validate({**content, "tune": {**content["tune"], "trials": 2001}})
 study = Study(given, identity(given, "many", {}), open_storage(None))
 source = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
 made = []
@@ -103,7 +104,7 @@ def beside_training(storage: str) -> float:
 
 
 def _arguments(clone: Path) -> dict[str, object]:
-    code = "from stages import params; print(params.load().training())"
+    code = "from stages.params.file import load; print(load().training())"
     done = subprocess.run([sys.executable, "-c", code], cwd=clone, check=True, capture_output=True, text=True)
     return dict(eval(done.stdout))
 

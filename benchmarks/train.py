@@ -18,13 +18,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stages import params
-from stages.prepare import prepare
-from stages.repository import main_root
+from stages.base.paths import main_root
+from stages.data.preparation import prepare
+from stages.params import file as params_file
 
 OURS = """
 from pathlib import Path
-from stages.training import train
+from stages.detector.training import train
 train({arguments!r}, Path({data!r}), Path({out!r}))
 """
 
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--pairs", type=int, default=3)
     asked = parser.parse_args()
-    given = params.load()
+    given = params_file.load()
     arguments: dict[str, Any] = {**given.training(), "epochs": asked.epochs, "device": "cpu"}
     kept = main_root() / ".cache"
     kept.mkdir(exist_ok=True)

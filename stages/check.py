@@ -10,27 +10,33 @@ from __future__ import annotations
 
 import sys
 
-from stages import failures, params, weights
-from stages.repository import REPORTS, write_atomic
+from stages.base import failures
+from stages.base.files import write_atomic
+from stages.base.paths import REPORTS
+from stages.detector import weights
+from stages.detector.arguments import check_arguments
+from stages.params import file as params_file
+from stages.params.schema import Params
 
 
 def main() -> None:
     """Validate, fetch weights if there are any to fetch, look for the device, and write a marker that never changes."""
-    given = params.load()
+    given = params_file.load()
+    check_arguments(given)
     weights.model_file(given.model)
     if given.model.endswith(".pt"):
         _check_weights(given)
     if given.device not in (None, "cpu"):
-        from stages.yolo import check_device  # takes seconds, and most runs name no device
+        from stages.detector.ultralytics import check_device  # takes seconds, and most runs name no device
 
         check_device(given.device)
     write_atomic(REPORTS / "params.ok", "params.yaml was right when this pipeline last ran\n")
 
 
-def _check_weights(given: params.Params) -> None:
+def _check_weights(given: Params) -> None:
     """See whether `head` fits the weights, and warn where the training would destroy them or learn a class anew."""
-    from stages.finetune import risk  # these take seconds, and most runs start from no weights
-    from stages.head import start_from
+    from stages.detector.fine_tuning import risk  # these take seconds, and most runs start from no weights
+    from stages.detector.head import start_from
 
     start = start_from(given.model, given.head, given.data.classes, given.seed)
     lines = [risk(given)]

@@ -8,14 +8,15 @@ the confusion of classes and a sheet of predictions beside the truth. Then the r
 
 from __future__ import annotations
 
-from stages import failures, params
-from stages.evaluation import evaluate_with_report
-from stages.repository import DATA, MODEL, REPORTS
-from stages.sync import mirror_this_run
+from stages.base import failures
+from stages.base.paths import DATA, MODEL, REPORTS
+from stages.detector.evaluation import evaluate_with_report
+from stages.params import file as params_file
+from stages.tracking.sync import mirror_this_run
 
 
 def main() -> None:
-    given = params.load()
+    given = params_file.load()
     result = evaluate_with_report(MODEL, DATA, given.imgsz, given.device, given.data.classes, REPORTS / "evaluate")
     print(
         f"test split: mAP50 {result.metrics['mAP50']:.3f}, mAP50-95 {result.metrics['mAP50-95']:.3f}, "

@@ -9,8 +9,10 @@ holds, its searched keys.
 
 from __future__ import annotations
 
-from stages import failures, request
-from stages.repository import REPORTS, write_atomic
+from stages.base import failures
+from stages.base.files import write_atomic
+from stages.base.paths import REPORTS
+from stages.experiments import command
 
 REPORT = REPORTS / "study"
 PLACEHOLDERS = {
@@ -26,8 +28,8 @@ def main() -> None:
     for name, content in PLACEHOLDERS.items():  # DVC wants to see every file of a stage
         if not (REPORT / name).exists():
             write_atomic(REPORT / name, content)
-    if request.is_asked_for():
-        from stages.tuning import tune  # takes seconds, and each `dvc repro` and each point of a grid comes by
+    if command.is_asked_for():
+        from stages.search.run import tune  # takes seconds, and each `dvc repro` and each point of a grid comes by
 
         tune(REPORT)
     else:

@@ -14,14 +14,19 @@ import shutil
 import time
 from typing import Any
 
-from stages import failures, params, records
-from stages.as_is import AsIs, measure
-from stages.finetune import watch
-from stages.reporting import train_with_report
-from stages.repository import DATA, MODEL, REPORTS, ROOT, commit, experiment_name, run_name
-from stages.sync import mirror_this_run
-from stages.tracking import Mirror
-from stages.training import Epoch, Listener, Trained
+from stages.base import failures
+from stages.base.git import commit, experiment_name, run_name
+from stages.base.paths import DATA, MODEL, REPORTS, ROOT
+from stages.detector.as_is import AsIs, measure
+from stages.detector.fine_tuning import watch
+from stages.detector.training import Epoch, Listener, Trained
+from stages.detector.training_report import train_with_report
+from stages.experiments import lock, names
+from stages.experiments.identity import code_digests
+from stages.params import file as params_file
+from stages.tracking import record
+from stages.tracking.mirror import Mirror
+from stages.tracking.sync import mirror_this_run
 
 REPORT = REPORTS / "train"
 
@@ -48,20 +53,22 @@ def console() -> Listener:
 
 
 def main() -> None:
-    given = params.load()
+    given = params_file.load()
     digest = json.loads((DATA / "summary.json").read_text(encoding="utf-8"))["digest"]
     run = Mirror(run_name())
-    run.begin(records.flat(params.read(params.PARAMS)), records.tags(commit(), digest, experiment_name(), "train"))
+    run.begin(
+        record.flat(params_file.read(params_file.PARAMS)), record.tags(commit(), digest, experiment_name(), "train")
+    )
     try:
-        as_is = measure(given.training(), DATA)
+        as_is = measure(given.training(), DATA, code_digests("evaluate"))
         trained = _train(given.training(), run, as_is)
     except BaseException:
         run.end("FAILED")
         raise
     finished = json.loads((REPORT / "metrics.json").read_text(encoding="utf-8"))
-    run.log({(name, 0): value for name, value in records.finished("val", finished).items()})
+    run.log({(name, 0): value for name, value in record.finished("val", finished).items()})
     run.end("FINISHED")
-    if records.evaluated(ROOT):
+    if lock.evaluated(ROOT):
         mirror_this_run(MODEL, "train")  # DVC skips the stage that would
     gain = f", {trained.metrics['mAP50'] - as_is.validated:+.3f} by training" if as_is is not None else ""
     print(
@@ -79,7 +86,7 @@ def _train(arguments: dict[str, Any], run: Mirror, as_is: AsIs | None) -> Traine
             flush=True,
         )
         listeners.append(watch(arguments, as_is))
-        before = dict(zip(records.AS_IS, (as_is.validated, as_is.tested), strict=True))
+        before = dict(zip(names.AS_IS, (as_is.validated, as_is.tested), strict=True))
     MODEL.parent.mkdir(exist_ok=True)
     work = MODEL.parent / ".train"
     shutil.rmtree(work, ignore_errors=True)  # a killed run's

@@ -4,114 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[1]
-COCO128 = SOURCE.parent / "shared" / "coco128"
-
-# A pipeline that shows everything and takes seconds: 24 drawn pictures, one epoch, few and short trials.
-SMALL = {
-    "epochs: 4 ": "epochs: 1 ",
-    "imgsz: 160 ": "imgsz: 64 ",
-    "    train: null": "    train: 16",
-    "    val: null": "    val: 4",
-    "    test: null": "    test: 4",
-    "  imgsz: null": "  imgsz: 64",
-    "    epochs: {low: 2, high: 5}": "    epochs: {low: 1, high: 3}",
-    "    imgsz: {choices: [128, 160]}": "    imgsz: {choices: [32, 64]}",
-    "  trials: 16 ": "  trials: 4 ",
-    "  workers: null ": "  workers: 1 ",
-    "  confirm_seeds: 3 ": "  confirm_seeds: 0 ",
-    "device: null ": "device: cpu ",
-}
-
+from tests.helpers.project import Project, make_project
 
 for _name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_", "OPTUNA_"))]:
     del os.environ[_name]  # of whoever runs the tests with a team's services
-
-
-@dataclass(frozen=True)
-class Project:
-    """A git and DVC repository with this project's files."""
-
-    root: Path
-
-    def run(
-        self, *command: str, env: dict[str, str] | None = None, check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command in the repository, as a shell with the environment activated would."""
-        done = subprocess.run(
-            command, cwd=self.root, env=self.environment(env), capture_output=True, text=True, check=False, timeout=600
-        )
-        assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
-        """The environment of a command: this interpreter first, and nothing that names another DVC or MLflow."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "YOLO_"))}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        author = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        at_once = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}  # a server that is away stays away for the whole test
-        return {**kept, **author, **at_once, "PATH": path, **(extra or {})}
-
-    def text(self, path: str) -> str:
-        return (self.root / path).read_text(encoding="utf-8")
-
-    def replace(self, path: str, old: str, new: str) -> None:
-        content = self.text(path)
-        assert old in content, f"{old!r} is not in {path}"
-        (self.root / path).write_text(content.replace(old, new, 1), encoding="utf-8")
-
-    def run_queue(self, jobs: int, env: dict[str, str] | None = None) -> None:
-        """`dvc queue start`, and wait until nothing is queued or running any more."""
-        command = ["dvc", "queue", "start", "-j", str(jobs)]
-        nowhere = subprocess.DEVNULL  # its workers keep what they are given open while they wait for more
-        subprocess.run(
-            command, cwd=self.root, env=self.environment(env), stdout=nowhere, stderr=nowhere, check=True, timeout=60
-        )
-        deadline = time.monotonic() + 300
-        while any(word in self.run("dvc", "queue", "status").stdout for word in ("Queued", "Running")):
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
-
-    def commit(self, message: str = "change") -> None:
-        self.run("git", "add", "-A")
-        self.run("git", "commit", "-qm", message)
-
-
-def make_project(root: Path, quick: bool = False) -> Project:
-    """A repository with the files of this checkout, in the small form, and no results.
-
-    Args:
-        root: Where.
-        quick: Take training and evaluation from tests/quick.
-    """
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=SOURCE, capture_output=True, text=True, check=True
-    )
-    for name in listed.stdout.splitlines():
-        if name.startswith("reports/") or name == "dvc.lock" or not (SOURCE / name).is_file():
-            continue
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(SOURCE / name, root / name)
-    project = Project(root)
-    for name in ("training.py", "evaluation.py", "yolo.py") if quick else ():
-        shutil.copy2(SOURCE / "tests" / "quick" / name, root / "stages" / name)
-    for old, new in SMALL.items():
-        project.replace("params.yaml", old, new)
-    project.run("git", "init", "-q", "-b", "main")
-    project.run("dvc", "config", "--local", "core.site_cache_dir", str(root / ".dvc" / "tmp" / "site"))
-    project.commit("the project")
-    return project
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -152,7 +55,7 @@ def quick(quick_baseline: Project, tmp_path: Path) -> Project:
 
 def _copy(project: Project, root: Path, *left: str) -> Project:
     shutil.copytree(project.root, root, ignore=shutil.ignore_patterns(*left))
-    copy = Project(root)
+    copy = Project(root, project.quick)
     copy.run("dvc", "config", "--local", "core.site_cache_dir", str(root / ".dvc" / "tmp" / "site"))
     return copy
 

@@ -1,0 +1,126 @@
+"""COCO128's 61 images of people, from Ultralytics' archive or a local copy of it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import stat
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from filelock import FileLock
+
+from stages.base.downloads import fetch
+from stages.base.failures import Failure
+from stages.data.labels import read_labels
+from stages.data.photographs import Photograph, place
+from stages.data.samples import Collection
+from stages.data.splits import assign
+
+SPLIT = {"train": 40, "val": 10, "test": 10}  # images
+IMGSZ = 320  # pixels, the longest side
+
+DIGESTS = Path(__file__).with_name("coco128.sha256")
+"""SHA-256 of each file that is used, and its path in the archive."""
+
+_PERSON, _CLASSES = 0, 80  # COCO's
+
+
+def collect(url: str, archive: Path | None, cache: Path, parts: dict[str, float] | None, seed: int) -> Collection:
+    """Unpack the images of people with their labels, and give them splits.
+
+    Args:
+        url: Where the archive is fetched from.
+        archive: A local copy, instead of the download.
+        cache: A folder that keeps what was fetched and unpacked.
+        parts: Images or fractions of each split; None is 40, 10 and 10.
+        seed: Of the shuffle that gives images to splits.
+
+    Raises:
+        Failure: The archive cannot be had, is unsafe, or does not hold the expected content.
+    """
+    if archive is not None:
+        if not archive.is_file():
+            raise Failure(f"data.zip: {archive} is not a file")
+        folder = unpack(archive, cache)
+    else:
+        folder = _fetched(url, cache)
+    photographs = []
+    for name in expected():
+        if name.startswith("images/"):
+            label = folder / Path(name.replace("images/", "labels/", 1)).with_suffix(".txt")
+            boxes = read_labels(label.read_text(encoding="utf-8"), _CLASSES, {_PERSON: 0})
+            photographs.append(Photograph("", "", str(folder / name), name, boxes))
+    found = Collection(place(photographs, assign([p.origin for p in photographs], parts or SPLIT, seed)))
+    found.count("images in none of the splits", len(photographs) - len(found.items))
+    return found
+
+
+def expected() -> dict[str, str]:
+    """SHA-256 in hexadecimal of each file that is used, by its path below `coco128/`."""
+    lines = DIGESTS.read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+
+
+def unpack(archive: Path, cache: Path) -> Path:
+    """Unpack what is used of an archive into a folder of `cache`, whole or not at all.
+
+    Raises:
+        Failure: It is no zip, one of its paths leads out of the folder, or a file differs from what is expected.
+    """
+    digests = expected()
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    folder = cache / f"coco128-{digest[:16]}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / "coco128.lock"):
+        if folder.is_dir():
+            return folder
+        partial = folder.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            with zipfile.ZipFile(archive) as content:
+                _refuse_unsafe(content, archive)
+                for name, wanted in digests.items():
+                    _unpack_file(content, name, wanted, partial, archive)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            raise Failure(f"{archive} is not a whole zip file: {error}") from error
+        partial.replace(folder)
+    return folder
+
+
+def _fetched(url: str, cache: Path) -> Path:
+    name = f"coco128-{hashlib.sha256(url.encode()).hexdigest()[:8]}.zip"
+    try:
+        archive = fetch(url, cache, name)
+    except Failure as failure:
+        raise Failure(
+            f"data.url: {failure}; fetch coco128.zip by hand and set data.zip to it, or take data.source: synthetic"
+        ) from failure
+    try:
+        return unpack(archive, cache)
+    except Failure as failure:
+        archive.unlink(missing_ok=True)  # the next run fetches it again
+        raise Failure(f"data.url: {url}: {failure}") from failure
+
+
+def _refuse_unsafe(content: zipfile.ZipFile, archive: Path) -> None:
+    for member in content.infolist():
+        path = PurePosixPath(member.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or ":" in str(path) or stat.S_ISLNK(member.external_attr >> 16):
+            raise Failure(
+                f"{archive}: {member.filename!r} leads out of the folder it is unpacked to; nothing was unpacked"
+            )
+
+
+def _unpack_file(content: zipfile.ZipFile, name: str, wanted: str, folder: Path, archive: Path) -> None:
+    try:
+        data = content.read(f"coco128/{name}")
+    except KeyError:
+        raise Failure(f"{archive}: coco128/{name} is missing: not the COCO128 archive") from None
+    if hashlib.sha256(data).hexdigest() != wanted:
+        raise Failure(f"{archive}: coco128/{name} differs from COCO128's file of that name")
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)

@@ -1,0 +1,169 @@
+"""A folder in YOLO's layout: images, and beside them a text file of labels for each.
+
+The folder has its own splits (a data.yaml that names them, or `images/train` and `labels/train`, or `train/images` and
+`train/labels`), or none (`images` and `labels`, or everything in one folder).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+
+from stages.base.failures import Failure
+from stages.data.images import image_files
+from stages.data.labels import label_file, read_labels
+from stages.data.photographs import Photograph, place
+from stages.data.samples import SPLITS, BadSample, Collection, Problem
+from stages.data.splits import FRACTIONS, assign
+
+MOST_CLASSES = 100_000
+
+_OTHER_NAMES = {"val": ("val", "valid", "validation"), "train": ("train",), "test": ("test",)}
+
+
+def collect(
+    folder: Path, classes: tuple[str, ...], parts: dict[str, float] | None, seed: int, background: bool
+) -> Collection:
+    """Find the images of a folder, their labels and their splits.
+
+    Args:
+        folder: The data set.
+        classes: What to keep; the place in this tuple is the class in the prepared data.
+        parts: Images or fractions of each split; None takes the folder's own splits, and where one is missing takes
+            it from its train images.
+        seed: Of the shuffle that gives images to splits.
+        background: Whether images without any of the classes are kept.
+
+    Raises:
+        Failure: The folder is not there, is empty, or lacks a class.
+    """
+    if not folder.is_dir():
+        raise Failure(f"data.path: {folder} is not a folder")
+    description = _description(folder)
+    names = _names(description, classes)
+    kept = {number: classes.index(name) for number, name in enumerate(names) if name in classes}
+
+    found = Collection([])
+    photographs: list[Photograph] = []
+    own: dict[str, str] = {}
+    seen: set[str] = set()
+    for split, image in _images(folder, description):
+        if str(image) in seen:
+            continue
+        seen.add(str(image))
+        origin = _origin(image, folder)
+        label = label_file(image)
+        try:
+            boxes = read_labels(label.read_text(encoding="utf-8"), len(names), kept)
+        except FileNotFoundError:
+            boxes = ()  # in this layout, an image of nothing
+        except BadSample as bad:
+            found.problems.append(Problem(_origin(label, folder), str(bad)))
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            found.problems.append(Problem(_origin(label, folder), f"cannot be read: {error}"))
+            continue
+        if not boxes and not background:
+            found.count("images without any of data.classes")
+            continue
+        photographs.append(Photograph("", "", str(image), origin, boxes))
+        if split:
+            own[origin] = split
+    if not seen:
+        raise Failure(f"data.path: no image in {folder}")
+    if not photographs:
+        return found
+    found.items = place(photographs, _splits([photograph.origin for photograph in photographs], own, parts, seed))
+    found.count("images in none of the splits", len(photographs) - len(found.items))
+    return found
+
+
+def _origin(path: Path, folder: Path) -> str:
+    try:
+        return path.relative_to(folder).as_posix()
+    except ValueError:  # data.yaml may name folders beside its own
+        return PurePath(path).as_posix()
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    """The content of the folder's data.yaml, or nothing where it has none."""
+    file = next(
+        (folder / name for name in ("data.yaml", "data.yml", "dataset.yaml") if (folder / name).is_file()), None
+    )
+    if file is None:
+        return {}
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Failure(f"{file}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise Failure(f"{file}: must be a mapping with names, train, val and test")
+    return content
+
+
+def _names(description: dict[str, Any], classes: tuple[str, ...]) -> list[str]:
+    """The class names by number: the data.yaml's, or `classes` itself where there is none."""
+    names = description.get("names", list(classes))
+    if isinstance(names, dict) and all(type(key) is int and 0 <= key < MOST_CLASSES for key in names):
+        names = [names.get(number, f"class {number}") for number in range(max(names, default=-1) + 1)]
+    if not isinstance(names, list):
+        raise Failure("data.path: names in data.yaml must be a list of names, or a mapping from numbers to names")
+    names = [str(name) for name in names]
+    lacking = [name for name in classes if name not in names]
+    if lacking:
+        raise Failure(f"data.classes: {', '.join(lacking)} not among the classes of the data: {', '.join(names)[:200]}")
+    return names
+
+
+def _images(folder: Path, description: dict[str, Any]) -> Iterator[tuple[str | None, Path]]:
+    """Every image with the split that the folder gives it, if it gives one."""
+    named = {split: description.get(split) for split in SPLITS}
+    if description.get("val") is None and "valid" in description:
+        named["val"] = description["valid"]
+    if any(named.values()):
+        base = folder / str(description.get("path") or ".")
+        for split, places in named.items():
+            for entry in places if isinstance(places, list) else [places] if places else []:
+                yield from ((split, image) for image in _listed(base, str(entry), folder))
+        return
+    for image in image_files(folder):
+        yield _split_of(image.relative_to(folder)), image
+
+
+def _listed(base: Path, entry: str, folder: Path) -> list[Path]:
+    """The images of one entry of data.yaml: a folder, or a text file with a path on each line."""
+    candidates = (base / entry, folder / entry, folder / entry.replace("../", ""))  # Roboflow writes ../train/images
+    try:
+        target = next((path for path in candidates if path.exists()), None)
+        if target is None:
+            raise Failure(f"data.path: {entry!r}, named in the data.yaml of {folder}, does not exist")
+        if target.is_dir():
+            return image_files(target)
+        lines = target.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(
+            f"data.path: {entry!r}, in the data.yaml of {folder}, is no folder and no list of images"
+        ) from error
+    return [target.parent / line.strip() for line in lines if line.strip()]
+
+
+def _split_of(image: Path) -> str | None:
+    folders = [part.lower() for part in image.parts[:-1]]
+    return next((split for split, names in _OTHER_NAMES.items() if any(name in folders for name in names)), None)
+
+
+def _splits(origins: list[str], own: dict[str, str], parts: dict[str, float] | None, seed: int) -> dict[str, str]:
+    """Splits as asked for in `parts`; without that, the folder's own, completed from its train images."""
+    if parts is not None or not own:
+        return assign(origins, parts or FRACTIONS, seed)
+    splits = {origin: own[origin] for origin in origins if origin in own}
+    lacking = {split: FRACTIONS[split] for split in SPLITS if split not in splits.values()}
+    if "train" in lacking:
+        raise Failure("data.path: the folder's own splits leave no usable train image")
+    if lacking:
+        train = [origin for origin, split in splits.items() if split == "train"]
+        splits.update(assign(train, {"train": 1 - sum(lacking.values()), **lacking}, seed))
+    return splits

@@ -1,0 +1,81 @@
+"""Notice a training that destroys the pretrained weights it starts from.
+
+A learning rate that is right for an untrained network is far too high for a trained one: after a few steps the model
+has forgotten what it knew, and a short training does not bring it back. Nothing fails then. Only the result is poor.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from stages.base.failures import BadParams
+from stages.detector.as_is import AsIs
+from stages.params.preset import values_of
+from stages.params.schema import Params
+
+if TYPE_CHECKING:
+    from stages.detector.training import Epoch, Listener
+
+SAFE_LR0 = 2.0e-4
+"""The highest learning rate that kept pretrained weights alive in benchmarks/finetune.py."""
+
+_MEASURED = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam")  # optimizers whose steps do not depend on the gradient's size
+LOST = 0.5  # of the model as it is: below that after an epoch, it is being destroyed
+
+PRESET = "tiny_coco"
+
+
+def risk(given: Params) -> str:
+    """Return a line that says why a training would destroy its pretrained weights; nothing where it would not."""
+    if not given.model.endswith(".pt"):
+        return ""
+    if given.optimizer == "auto":
+        return (
+            f"optimizer: auto chooses its own learning rate, which destroys the weights of {given.model} in a short "
+            f"training; {_advice()}"
+        )
+    if given.optimizer not in _MEASURED:
+        return ""
+    searched = given.tune.space.get("lr0")
+    if given.lr0 > SAFE_LR0:
+        return f"lr0 is {given.lr0:g}: above {SAFE_LR0:g} it destroys the weights of {given.model}; {_advice()}"
+    lowest = min(searched.probes(whole=False)) if searched is not None else 0.0
+    if lowest > SAFE_LR0:
+        return (
+            f"tune.space.lr0 begins at {lowest:g}: above {SAFE_LR0:g} a training destroys the weights of "
+            f"{given.model}, so the search would find nothing; {_advice()}"
+        )
+    return ""
+
+
+def watch(arguments: Mapping[str, Any], as_is: AsIs) -> Listener:
+    """Return a listener that warns on standard error where the first epoch has lost what the weights knew.
+
+    Args:
+        arguments: The training arguments.
+        as_is: The model before the training.
+    """
+
+    def listen(epoch: Epoch) -> None:
+        reached = epoch.metrics["mAP50"]
+        if epoch.number == 1 and reached < LOST * as_is.validated:
+            print(
+                f"warning: the pretrained weights are being destroyed: mAP50 is {reached:.3f} after the first epoch, "
+                f"and was {as_is.validated:.3f} before it, with lr0 {arguments['lr0']:g} and nbs {arguments['nbs']}; "
+                f"{_advice()}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    return listen
+
+
+def _advice() -> str:
+    try:
+        values = values_of(PRESET)
+        lr0, nbs = float(values["lr0"]), values["nbs"]
+    except (BadParams, LookupError, TypeError, ValueError):  # a user's own presets: the training must not end for them
+        return "see `python -m stages preset`"
+    return f"the preset {PRESET} has lr0 {lr0:g} and nbs {nbs} (`python -m stages preset {PRESET}`)"

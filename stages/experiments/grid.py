@@ -1,0 +1,107 @@
+"""A grid whose points are named after what they vary.
+
+`python -m stages grid epochs=3,5 imgsz=128,160` queues epochs-3_imgsz-128 and three more. `dvc exp run --queue` does
+the same under random names. Each point is checked before any is queued. A point that is queued or finished is not
+queued again.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from stages.base.failures import BadParams
+from stages.base.git import commit
+from stages.base.paths import main_root
+from stages.experiments import refs
+from stages.params import file as params_file
+from stages.params.schema import Params
+
+USAGE = "python -m stages grid epochs=3,5 imgsz=128,160"
+
+
+def points(sweeps: Sequence[str]) -> list[dict[str, str]]:
+    """The points of a grid, as text by key: DVC's own reading of `epochs=3,5`.
+
+    Raises:
+        BadParams: It is no sweep, or names a key twice.
+    """
+    from dvc.utils.hydra import get_hydra_sweeps  # a second that `--help` and wrong calls need not wait for
+    from hydra.errors import HydraException
+
+    keys = [sweep.partition("=")[0] for sweep in sweeps]
+    if not sweeps or any("=" not in sweep for sweep in sweeps) or len(set(keys)) < len(keys):
+        raise BadParams(f"a grid is given as key=value,value for each key, such as: {USAGE}")
+    try:
+        found = get_hydra_sweeps({"params.yaml": list(sweeps)})
+    except (HydraException, ValueError) as error:
+        raise BadParams(f"{' '.join(sweeps)}: {error}") from error
+    return [dict(override.split("=", 1) for override in one["params.yaml"]) for one in found]
+
+
+def name_of(point: Mapping[str, str]) -> str:
+    """The name of a point: `epochs-3_imgsz-128`. What git takes in no name is left out."""
+    name = "_".join(re.sub(r"[^\w.-]+", "", f"{key}-{value}") for key, value in point.items())
+    return re.sub(r"\.{2,}", "", name).strip(".-").removesuffix(".lock")
+
+
+def check(point: Mapping[str, str], content: Mapping[str, Any]) -> Params:
+    """Return the parameters at a point.
+
+    Raises:
+        BadParams: In one line, the key, its value and what is allowed.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # reads a value as DVC will
+
+    changed: dict[str, Any] = copy.deepcopy(dict(content))
+    for key, text in point.items():
+        *groups, last = key.split(".")
+        group: Any = changed
+        for name in groups:
+            group = group.get(name) if isinstance(group, dict) else {}
+        if not isinstance(group, dict) or last not in group:
+            raise BadParams(f"{key}: not in params.yaml")
+        group[last] = OverridesParser.create().parse_override(f"{key}={text}").value()
+    return params_file.validate(changed, name=name_of(point))
+
+
+def queue(grid: Iterable[Mapping[str, str]]) -> tuple[int, list[str]]:
+    """Queue points of the last commit; returns how many, and the names of those that were there already."""
+    from dvc.repo import Repo
+
+    head, present, queued = commit(), [], 0
+    with Repo(main_root()) as repo:
+        line = repo.experiments.celery_queue
+        known = {entry.name for entry in (*line.iter_queued(), *line.iter_active()) if entry.baseline_rev == head}
+        known |= {name for name, (_, start) in refs.experiments().items() if start == head}
+        for point in grid:
+            name = name_of(point)
+            if name in known:
+                present.append(name)
+                continue
+            repo.experiments.run(queue=True, name=name, params=[f"{key}={value}" for key, value in point.items()])
+            queued += 1
+    return queued, present
+
+
+def queue_grid(sweeps: Sequence[str], check_more: Callable[[Params, str], None]) -> None:
+    """Check every point of a grid, then queue those that are not there yet.
+
+    Args:
+        sweeps: `key=value,value` for each key.
+        check_more: Called with the parameters of each point and its name; raises BadParams where they are wrong.
+
+    Raises:
+        BadParams: The grid or one of its points is wrong. Nothing is queued then.
+    """
+    grid, content = points(sweeps), params_file.read(params_file.PARAMS)
+    names = [name_of(point) for point in grid]
+    if len(set(names)) < len(names):
+        raise BadParams(f"two points would both be named {max(names, key=names.count)}: queue them with dvc exp run -n")
+    for point in grid:
+        check_more(check(point, content), name_of(point))
+    queued, present = queue(grid)
+    there = f" (there already: {', '.join(present)})" if present else ""
+    print(f"{queued} queued{there}; `dvc queue start -j 2` runs them, two at a time")

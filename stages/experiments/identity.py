@@ -1,0 +1,58 @@
+"""The identity of a result: which files of code decide it.
+
+dvc.yaml lists the files that a stage depends on. The result of a stage is decided by these files, but not by the
+stage's own entry file (stages/train.py), which a trial of a study never runs. Every question of the kind "was this
+measured with the present code?" is answered from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from stages.base.paths import ROOT
+
+
+@cache
+def code_digests(stage: str = "train") -> Mapping[str, str]:
+    """Return the digest of each piece of code that decides the result of a stage, by its path in dvc.yaml.
+
+    A digest is the one that DVC writes to dvc.lock: MD5 of a file; for a folder, MD5 of the list of its files and their
+    digests, with the suffix `.dir`. It is read once in a process: a file that is edited later was not the one that ran.
+
+    Args:
+        stage: A stage of dvc.yaml.
+    """
+    return {path: _digest(ROOT / path) for path in _code(stage)}
+
+
+def code_files(stage: str) -> list[str]:
+    """Return every file of code that a stage depends on, also its entry file; folders count file by file."""
+    entry = f"stages/{stage}.py"
+    paths = [ROOT / path for path in [*_code(stage), entry] if (ROOT / path).exists()]
+    files = [file for path in paths for file in ([path] if path.is_file() else _files(path))]
+    return [file.relative_to(ROOT).as_posix() for file in files]
+
+
+def _code(stage: str) -> list[str]:
+    content = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
+    deps = [next(iter(dep)) if isinstance(dep, dict) else dep for dep in content["deps"]]
+    return [path for path in deps if path.startswith("stages/") and path != f"stages/{stage}.py"]
+
+
+def _digest(path: Path) -> str:
+    if path.is_file():
+        return hashlib.md5(path.read_bytes()).hexdigest()
+    entries = [{"md5": _digest(file), "relpath": file.relative_to(path).as_posix()} for file in _files(path)]
+    return f"{hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest()}.dir"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder as DVC sees it, in DVC's order: without those that .dvcignore names."""
+    files = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return iter(sorted(files, key=lambda path: path.relative_to(folder).parts))

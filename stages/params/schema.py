@@ -1,0 +1,159 @@
+"""The schema of params.yaml: which keys there are, and which values they may have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from stages.params.resolution import resolved
+from stages.params.space import Dimension
+
+GROUPS = ("data", "tune")
+
+Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
+ClassName = Annotated[str, Field(min_length=1)]
+Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Split(_Group):
+    """Images of each split: all three as whole numbers or all three as fractions, or none of them."""
+
+    train: Count | Share | None = Field(description="a whole number of images, a fraction (0 to 1), or null")
+    val: Count | Share | None = Field(description="a whole number of images, a fraction (0 to 1), or null")
+    test: Count | Share | None = Field(description="a whole number of images, a fraction (0 to 1), or null")
+
+    @model_validator(mode="after")
+    def _alike(self) -> Split:
+        parts = [self.train, self.val, self.test]
+        if len({type(part) for part in parts}) > 1:
+            raise ValueError("train, val and test must be three whole numbers, three fractions, or null all three")
+        if isinstance(self.train, float) and not 0.999 <= sum(float(part or 0) for part in parts) <= 1.001:
+            raise ValueError("the three fractions must add up to 1")
+        return self
+
+    def parts(self) -> dict[str, float] | None:
+        """Images (int) or fractions (float) by split, or None where the source decides."""
+        if self.train is None or self.val is None or self.test is None:
+            return None
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+
+class Data(_Group):
+    """What prepare reads."""
+
+    source: Literal["synthetic", "coco128", "yolo", "coco"] = Field(description="synthetic, coco128, yolo or coco")
+    path: str | None = Field(description="a folder of images (source yolo or coco), or null")
+    annotations: str | None = Field(description="a COCO annotation file (source coco), or null")
+    url: str = Field(pattern=r"^https?://", description="an http or https address of coco128.zip")
+    zip: str | None = Field(description="a local copy of coco128.zip, or null")
+    classes: tuple[str, ...] = Field(min_length=1, description="a list of class names, at least one, each once")
+    split: Split
+    imgsz: int | None = Field(ge=32, le=8192, strict=True, description="pixels from 32 to 8192, or null")
+    background: bool = Field(strict=True, description="true or false")
+    on_error: Literal["stop", "skip"] = Field(description="stop or skip")
+    seed: int = Field(ge=0, lt=2**31, strict=True, description="a whole number from 0")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Data:
+        if "background" in self.classes:
+            raise ValueError("classes cannot hold a class named background: it stands for no object in the reports")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes {list(self.classes)} names one class twice")
+        if self.source in ("synthetic", "coco128") and self.classes != ("person",):
+            raise ValueError(f"classes {list(self.classes)} cannot come from source {self.source}: it holds [person]")
+        if self.source in ("yolo", "coco") and self.path is None:
+            raise ValueError(f"path is null; source {self.source} needs the folder of the images")
+        if self.source == "coco" and self.annotations is None:
+            raise ValueError("annotations is null; source coco needs the annotation file")
+        return self
+
+
+class Tune(_Group):
+    """What the study does."""
+
+    trials: int = Field(ge=1, le=1_000_000, strict=True, description="a whole number from 1")
+    timeout: float | None = Field(gt=0, strict=True, description="seconds over 0, or null")
+    workers: int | None = Field(ge=1, le=256, strict=True, description="a whole number from 1 to 256, or null")
+    sampler: Literal["tpe", "random"] = Field(description="tpe or random")
+    pruner: Literal["median", "hyperband", "none"] = Field(description="median, hyperband or none")
+    seed: int = Field(ge=0, lt=2**31, strict=True, description="a whole number from 0")
+    confirm_seeds: int = Field(ge=0, le=100, strict=True, description="a whole number from 0 to 100")
+    storage: str | None = Field(description="an SQLAlchemy URL, or null")
+    space: dict[str, Dimension] = Field(
+        min_length=1, description="a mapping of at least one training key to its values"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Tune:
+        if self.storage is not None:
+            try:
+                url = make_url(self.storage)
+            except ArgumentError as error:  # its text would repeat the URL
+                raise ValueError("storage is no SQLAlchemy URL, such as postgresql+psycopg://host/database") from error
+            if url.password or "password" in url.query:
+                raise ValueError(
+                    "storage holds a password, which git would keep: set OPTUNA_STORAGE to that URL instead"
+                )
+        if self.pruner == "hyperband" and "epochs" in self.space:
+            raise ValueError(
+                "pruner hyperband compares trials of equal length: take epochs out of the space, or median"
+            )
+        return self
+
+
+class Params(BaseModel):
+    """The whole of params.yaml. Fields beside `data`, `tune` and `head` are Ultralytics' training arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    model: str = Field(pattern=r"\.(yaml|yml|pt)$", description="a model's .yaml or .pt file")
+    head: Literal["keep", "new"] | dict[ClassName, ClassName | Annotated[list[ClassName], Field(min_length=1)]] = Field(
+        description="keep, new, or a map such as {person: Normal}: a class of data.classes, one or more of the model"
+    )
+    epochs: int = Field(ge=1, le=100_000, strict=True, description="a whole number from 1 to 100000")
+    imgsz: int = Field(ge=32, le=4096, multiple_of=32, strict=True, description="a multiple of 32 from 32 to 4096")
+    batch: int = Field(ge=1, le=65_536, strict=True, description="a whole number from 1 to 65536")
+    nbs: Annotated[int, Field(ge=1, le=65_536, strict=True)] | Literal["batch"] = Field(
+        description="a whole number from 1 to 65536, or batch"
+    )
+    optimizer: Literal["auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp"] = Field(
+        description="auto, SGD, MuSGD, Adam, Adamax, AdamW, NAdam, RAdam or RMSProp"
+    )
+    lr0: float = Field(gt=0, le=1, strict=True, description="a number over 0, at most 1")
+    warmup_epochs: float = Field(ge=0, le=1000, strict=True, description="a number from 0 to 1000")
+    scale: float = Field(ge=0, le=1, strict=True, description="a number from 0 to 1")
+    mosaic: float = Field(ge=0, le=1, strict=True, description="a number from 0 to 1")
+    close_mosaic: int = Field(ge=0, le=100_000, strict=True, description="a whole number from 0")
+    seed: int = Field(ge=0, lt=2**31, strict=True, description="a whole number from 0")
+    device: (
+        Annotated[int, Field(strict=True, ge=-1, le=255)]
+        | Annotated[str, Field(pattern=r"^(cpu|mps|-1|\d{1,3}(,\d{1,3})*)$")]
+        | None
+    ) = Field(description="null, cpu, mps, or GPU numbers such as 0 or '0,1'")
+    data: Data
+    tune: Tune
+
+    def training(self) -> dict[str, Any]:
+        """The arguments of the training, by Ultralytics' names, and `head`."""
+        return resolved(self.written())
+
+    def written(self) -> dict[str, Any]:
+        """The training keys as they stand in the file."""
+        return {key: value for key, value in self.model_dump().items() if key in self.training_keys()}
+
+    def training_keys(self) -> list[str]:
+        return [*(key for key in type(self).model_fields if key not in GROUPS), *(self.model_extra or {})]
+
+    def whole(self, key: str) -> bool:
+        """Whether a training key takes whole numbers."""
+        field = type(self).model_fields.get(key)
+        if field is not None:
+            return field.annotation is int or key == "nbs"
+        return type((self.model_extra or {}).get(key)) is int

@@ -1,0 +1,54 @@
+"""What is told of trials: the states that they end in, and tables of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+
+from stages.services.storage import FINISHED, OBJECTIVE
+
+LOST = "its process or machine was stopped"
+
+COLUMNS = ("number", "name", "source", "state", OBJECTIVE, "best", "seconds", "epochs_trained")
+
+
+def table(trials: Iterable[FrozenTrial], keys: Sequence[str]) -> str:
+    """The trials as comma-separated values, a row each.
+
+    Columns: number; name (in DVC and MLflow); source (sampler, enqueued, baseline, grid, tuned, confirmation; trial, of
+    another study); state; mAP50 (0 to 1; of a pruned trial, its last); best (so far); seconds of training;
+    epochs_trained; the searched keys; reason (of a failure).
+    """
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow([*COLUMNS, *keys, "reason"])
+    best = -math.inf
+    for trial in trials:
+        if trial.state == TrialState.WAITING:
+            continue
+        facts = trial.user_attrs
+        value = trial.value if trial.state in FINISHED else None
+        if trial.state == TrialState.COMPLETE:
+            best = max(best, trial.value or 0.0)
+        epochs = facts.get("epochs") if trial.state == TrialState.COMPLETE else trial.last_step
+        row = [trial.number, facts.get("name", ""), facts.get("source", ""), trial.state.name.lower(), value]
+        row += [best if best > -math.inf else None, facts.get("seconds"), epochs]
+        row += [trial.params.get(key) for key in keys]
+        lost = LOST if trial.state == TrialState.FAIL else ""
+        writer.writerow(["" if cell is None else cell for cell in [*row, facts.get("reason", lost)]])
+    return rows.getvalue()
+
+
+def history(trials: Iterable[FrozenTrial]) -> str:
+    """The finished trials as comma-separated values, for plots: number, mAP50 and the best so far, 0 to 1."""
+    lines = ["number,mAP50,best"]
+    best = 0.0
+    for trial in trials:
+        if trial.state in FINISHED and trial.value is not None:
+            best = max(best, trial.value if trial.state == TrialState.COMPLETE else 0.0)
+            lines.append(f"{trial.number},{trial.value},{best}")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,118 @@
+"""The Compose files: what Docker would be told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.helpers.project import SOURCE
+from tests.helpers.services import COMPOSE, compose, variables
+
+MINIO = SOURCE / "docker-compose.minio.yml"
+SCHEMA = SOURCE.parent / "shared" / "schemas" / "compose-spec.json"
+SERVICES = compose({})["services"]
+LASTING = {name: service for name, service in SERVICES.items() if service.get("restart") != "no"}
+
+
+@pytest.mark.parametrize("path", [COMPOSE, MINIO], ids=lambda path: path.name)
+def test_it_is_a_compose_file(path: Path) -> None:
+    if not SCHEMA.is_file():
+        pytest.skip("the Compose specification is not on this machine")
+    jsonschema.validate(compose({}, path), json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("files", [[COMPOSE], [COMPOSE, MINIO]], ids=["rustfs", "minio"])
+def test_docker_compose_reads_it_as_the_tests_do(files: Sequence[Path]) -> None:
+    named = [word for path in files for word in ("-f", str(path))]
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("docker compose is not on this machine")
+    command = [docker, "compose", *named, "--profile", "auth", "--env-file", os.devnull, "config", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    read = json.loads(done.stdout)["services"]
+    expected = SERVICES | {
+        name: SERVICES[name] | service for name, service in compose({}, files[-1])["services"].items()
+    }
+    assert set(read) == set(expected)
+    for name, service in expected.items():
+        for key in ("image", "command", "environment"):
+            assert read[name].get(key) == service.get(key)
+
+
+def test_every_port_is_bound_to_loopback() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(ports) == 6
+    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in ports)
+
+
+@pytest.mark.parametrize("name", sorted(LASTING))
+def test_a_server_is_checked_restarted_and_keeps_its_logs_short(name: str) -> None:
+    service = SERVICES[name]
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert service["restart"] == "unless-stopped"
+    assert service["logging"] == {"driver": "local"}
+
+
+def test_what_waits_for_others_waits_until_they_are_ready() -> None:
+    for service in SERVICES.values():
+        for name, condition in service.get("depends_on", {}).items():
+            once = SERVICES[name]["restart"] == "no"
+            assert condition["condition"] == ("service_completed_successfully" if once else "service_healthy")
+
+
+def test_data_is_in_named_volumes() -> None:
+    for path in (COMPOSE, MINIO):
+        file = compose({}, path)
+        mounts = [mount for service in file["services"].values() for mount in service.get("volumes", [])]
+        assert {mount.partition(":")[0] for mount in mounts} == set(file["volumes"])
+
+
+def test_images_that_are_pulled_are_pinned() -> None:
+    pulled = [service for service in SERVICES.values() if service.get("pull_policy") != "never"]
+    for service in [*pulled, *compose({}, MINIO)["services"].values()]:
+        assert re.search(r":[^:]*\d+[.-]\d+", service["image"])
+
+
+def test_one_image_is_built_once_from_the_pins_and_named_after_them() -> None:
+    built = [service for service in SERVICES.values() if "build" in service]
+    assert len(built) == 1
+    recipe = built[0]["build"]["dockerfile_inline"]
+    (copied,) = re.findall(r"^COPY (?:--\S+ )?(.*) \./$", recipe, re.M)
+    content = [(SOURCE / name).read_text(encoding="utf-8") for name in copied.split()]
+    digest = hashlib.sha256("".join([recipe, *content]).encode()).hexdigest()[:12]
+    assert built[0]["image"] == f"person-detection-services:{digest}", "write this tag into docker-compose.yml"
+    users = [service for service in SERVICES.values() if service.get("pull_policy") == "never"]
+    assert {service["image"] for service in users} == {built[0]["image"]}
+    pins = set(re.findall(r"^([\w-]+)==", "\n".join(content), re.M))
+    packages = recipe.partition("requirements-dev.txt \\\n")[2].partition("\n")[0].split()
+    assert packages
+    assert set(packages) <= pins
+
+
+def test_env_example_lists_every_variable_with_the_value_that_it_has_without() -> None:
+    listed = dict(
+        re.findall(r"^#?([A-Z][A-Z0-9_]+)=(.*)$", (SOURCE / ".env.example").read_text(encoding="utf-8"), re.M)
+    )
+    known = {**variables(COMPOSE), **variables(MINIO)}
+    assert set(listed) == set(known)
+    free = {"MLFLOW_ALLOWED_HOSTS", "MLFLOW_ALLOWED_ORIGINS"}  # examples of a name of one's own
+    assert {name: listed[name] for name in set(listed) - free} == {name: known[name] for name in set(known) - free}
+
+
+def test_what_holds_credentials_is_ignored_and_the_remote_has_none() -> None:
+    config = (SOURCE / ".dvc" / "config").read_text(encoding="utf-8")
+    assert not re.search(r"access_key|secret|password", config)
+    ignored = subprocess.run(
+        ["git", "check-ignore", ".env", ".dvc/config.local"], cwd=SOURCE, capture_output=True, check=False
+    )
+    assert ignored.stdout.split() == [b".env", b".dvc/config.local"]

@@ -1,0 +1,185 @@
+"""What repeats decide: intervals, verdicts that are wrong no more often than they say, and the setting to take."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.decision.confirmation import Confirmation, Repeat, Role, Setting
+from stages.decision.significance import Estimate, Noise, detectable, difference, estimate, judge, noise
+from stages.decision.verdict import decide, in_words
+from stages.detector.as_is import AsIs
+
+SECONDS: dict[Role, float] = {"baseline": 60.0, "best": 60.0, "cheapest": 30.0}
+
+
+AS_IS = AsIs("yolov8n.pt", "keep", Path("w.pt"), "0" * 64, 320, ("person",), 0.55, 0.6, 9.0)
+
+
+def confirmed(tested: dict[Role, list[float]], seconds: dict[Role, float] = SECONDS) -> Confirmation:
+    """A confirmation with these values of the test split, seeds from 1."""
+    settings = [Setting(role, f"run-{role}", {"epochs": 4}, 0.7, seconds[role]) for role in tested]
+    repeats = [
+        Repeat(role, f"confirm-{role}-s{seed}", seed, value + 0.01, value, seconds[role], 8.0)
+        for role, values in tested.items()
+        for seed, value in enumerate(values, start=1)
+    ]
+    return Confirmation(settings, repeats, {})
+
+
+def test_an_interval_is_students() -> None:
+    found = estimate([0.70, 0.74, 0.72])
+    assert found.mean == pytest.approx(0.72)
+    assert found.high - found.mean == pytest.approx(4.302653 * 0.02 / math.sqrt(3), rel=1e-6)
+    assert found.n == 3
+
+
+def test_one_value_has_no_interval_and_none_no_mean() -> None:
+    assert estimate([0.7]).low == -math.inf
+    assert judge(estimate([0.7])) == "not distinguishable"
+    assert "one seed gives no interval" in in_words(estimate([0.7]))
+    with pytest.raises(ValueError, match="no values"):
+        estimate([])
+
+
+def test_pairs_are_of_the_seeds_that_both_have() -> None:
+    found = difference({1: 0.8, 2: 0.7, 3: 0.9}, {1: 0.7, 3: 0.7, 4: 0.1})
+    assert found is not None
+    assert found.n == 2
+    assert found.mean == pytest.approx(0.15)
+    assert difference({1: 0.8}, {2: 0.7}) is None
+
+
+@pytest.mark.parametrize(
+    ("differences", "words"),
+    [
+        ([0.05, 0.06, 0.055], "better by 0.055 (95 % interval +0.043 to +0.067, 3 seeds)"),
+        ([-0.05, -0.06, -0.055], "worse by 0.055 (95 % interval -0.067 to -0.043, 3 seeds)"),
+        ([0.05, -0.06, 0.02], "not distinguishable (+0.003, 95 % interval -0.138 to +0.145, 3 seeds)"),
+    ],
+)
+def test_a_verdict_says_by_how_much_and_how_sure(differences: list[float], words: str) -> None:
+    assert in_words(estimate(differences)) == words
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_of_a_thousand_reports_without_a_difference_at_most_one_in_twenty_says_better(seeds: int) -> None:
+    random = np.random.default_rng(seeds)
+    better = 0
+    for _ in range(1000):
+        luck = random.normal(0, 0.02, seeds)  # of the seed, which both settings share
+        baseline, best = (list(0.75 + luck + random.normal(0, 0.015, seeds)) for _ in range(2))
+        better += decide(confirmed({"baseline": baseline, "best": best})).verdict == "better"
+    assert 5 <= better <= 50
+
+
+def test_of_a_thousand_reports_on_a_gain_of_two_deviations_five_seeds_find_four_in_five() -> None:
+    random = np.random.default_rng(0)
+    better = 0
+    for _ in range(1000):
+        baseline = random.normal(0.7, 0.02, 5)
+        best = baseline + random.normal(0.03, 0.015, 5)  # the paired difference: two of its deviations
+        better += decide(confirmed({"baseline": list(baseline), "best": list(best)})).verdict == "better"
+    assert better >= 800
+
+
+@pytest.mark.parametrize("pairs", [3, 5])
+def test_what_is_said_to_be_detectable_is_found_in_four_of_five(pairs: int) -> None:
+    effect = detectable(0.02, pairs)
+    assert effect is not None
+    random = np.random.default_rng(1)
+    found = [judge(estimate(list(random.normal(effect, 0.02, pairs)))) == "better" for _ in range(4000)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+    assert detectable(0.02, 1) is None
+    assert detectable(math.nan, 1) is None
+
+
+def test_noise_is_pooled_within_settings() -> None:
+    found = noise([[0.70, 0.74, 0.72], [0.50, 0.50], [0.9]])
+    assert found is not None
+    assert found.freedom == 3
+    assert found.sd == pytest.approx(math.sqrt((2 * 0.02**2 + 0.0) / 3))
+    assert noise([[0.7], [0.8]]) is None
+    assert Noise(0.01, 4).margin() == pytest.approx(2.131847 * math.sqrt(2) * 0.01, rel=1e-6)
+
+
+def test_the_cheapest_that_is_not_distinguishably_worse_is_recommended() -> None:
+    known: dict[Role, list[float]] = {"baseline": [0.5, 0.51, 0.52], "best": [0.8, 0.81, 0.79]}
+    equal = decide(confirmed({**known, "cheapest": [0.79, 0.82, 0.78]}))
+    assert equal.recommended is not None
+    assert equal.recommended.setting.role == "cheapest"
+    worse = decide(confirmed({**known, "cheapest": [0.7, 0.71, 0.69]}))
+    assert worse.recommended is not None
+    assert worse.recommended.setting.role == "best"
+
+
+def test_the_model_as_it_is_is_recommended_where_no_training_is_distinguishably_better() -> None:
+    done = confirmed({"baseline": [0.58, 0.63, 0.60], "best": [0.62, 0.59, 0.64]})
+    found = decide(done, AS_IS)
+    assert found.over_as_is is not None
+    assert found.over_as_is.mean == pytest.approx(0.05 / 3)
+    assert list(found.standings) == ["as is", "baseline", "best"]
+    assert found.recommended is found.standings["as is"]
+    assert found.model is not None
+    assert (found.model.role, found.model.name, found.model.tested) == ("as is", "as-is-000000-320", 0.6)
+    assert found.standings["as is"].to_best is not None
+    assert found.standings["as is"].to_best.high == pytest.approx(-found.over_as_is.low)
+
+
+@pytest.mark.parametrize(
+    "tested",
+    [
+        {"baseline": [0.58, 0.63, 0.60], "best": [0.70, 0.71, 0.69]},
+        {"baseline": [0.70, 0.71, 0.69], "best": [0.62, 0.59, 0.80]},
+    ],
+)
+def test_a_training_that_is_distinguishably_better_than_the_model_as_it_is_is_taken(
+    tested: dict[Role, list[float]],
+) -> None:
+    found = decide(confirmed(tested), AS_IS)
+    assert found.recommended is not None
+    assert found.recommended.setting.role in ("baseline", "best")
+    assert found.model is not None
+    assert found.model.role == found.recommended.setting.role
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.1, "better by 0.100"), (-0.1, "worse by 0.100"), (0.0001, "not distinguishable (+0.000)")],
+)
+def test_two_numbers_that_no_seed_moves_differ_where_three_digits_show_it(value: float, words: str) -> None:
+    assert in_words(Estimate(value, value, value, 0.0, 0)) == words
+
+
+def test_one_seed_cannot_beat_the_model_as_it_is_and_no_repeat_decides_nothing() -> None:
+    alone = decide(confirmed({"best": [0.9]}), AS_IS)
+    assert alone.recommended is not None
+    assert alone.recommended.setting.role == "as is"
+    nothing = decide(confirmed({"best": []}), AS_IS)
+    assert (nothing.recommended, nothing.over_as_is, dict(nothing.standings)) == (None, None, {})
+
+
+def test_of_settings_that_cost_the_same_the_better_one_is_recommended() -> None:
+    found = decide(confirmed({"baseline": [0.75, 0.70, 0.72], "best": [0.76, 0.69, 0.74]}))
+    assert found.verdict == "not distinguishable"
+    assert found.recommended is not None
+    assert found.recommended.setting.role == "best"
+
+
+def test_the_model_to_take_is_the_best_on_the_validation_split_not_on_the_test_split() -> None:
+    done = confirmed({"best": [0.8, 0.9, 0.7]})
+    repeats = [Repeat("best", one.name, one.seed, -one.tested, one.tested, 1.0, 1.0) for one in done.repeats]
+    found = decide(Confirmation(done.settings, repeats, {}))
+    assert found.model is not None
+    assert found.model.tested == 0.7
+    assert found.verdict is None
+
+
+def test_a_setting_whose_repeats_all_failed_does_not_stop_the_decision() -> None:
+    found = decide(confirmed({"baseline": [], "best": [0.8, 0.81, 0.79]}))
+    assert (found.gain, found.verdict, found.detectable) == (None, None, None)
+    assert found.recommended is not None
+    assert decide(confirmed({"baseline": [0.7], "best": []})).recommended is None

@@ -1,0 +1,137 @@
+"""What a study tries next and what it stops: no point twice, none outside the space, and a fair pruner."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from stages.params.space import Dimension, rounded, same
+from stages.search.sampling import Exhausted, MedianPruner, Sampler, Taken, distribution, untried
+
+SPACE: dict[str, BaseDistribution] = {
+    "epochs": IntDistribution(2, 5),
+    "lr0": FloatDistribution(5e-4, 5e-3, log=True),
+    "scale": FloatDistribution(0.0, 0.5, step=0.1),
+    "batch": CategoricalDistribution((4, 8)),
+}
+SMALL: dict[str, BaseDistribution] = {"epochs": IntDistribution(2, 5), "imgsz": CategoricalDistribution((128, 160))}
+
+
+def study_of(space: dict[str, BaseDistribution], taken: Taken, kind: str = "tpe", seed: int = 0) -> optuna.Study:
+    return optuna.create_study(direction="maximize", sampler=Sampler(kind, seed, space, taken))
+
+
+def points(space: dict[str, BaseDistribution], count: int, kind: str = "tpe", seed: int = 0) -> list[dict[str, float]]:
+    """What a study asks for, where more epochs are better."""
+    taken: Taken = set()
+    study = study_of(space, taken, kind, seed)
+    for _ in range(count):
+        trial = study.ask(fixed_distributions=space)
+        taken.add(same(trial.params))
+        study.tell(trial, trial.params["epochs"] / 10)
+    return [trial.params for trial in study.trials]
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_a_small_space_is_tried_to_its_end_without_a_repetition(kind: str) -> None:
+    found = points(SMALL, 8, kind)
+    assert len({same(point) for point in found}) == 8
+    taken = {same(point) for point in found}
+    assert untried(SMALL, taken) == []
+    with pytest.raises(Exhausted):
+        study_of(SMALL, taken).ask(fixed_distributions=SMALL)
+
+
+def test_numbers_are_short_and_within_the_space() -> None:
+    for point in points(SPACE, 30):
+        for name, values in SPACE.items():
+            assert values._contains(values.to_internal_repr(point[name]))
+            assert point[name] == rounded(point[name])
+
+
+def test_the_same_seed_asks_the_same_and_another_does_not() -> None:
+    assert points(SPACE, 12) == points(SPACE, 12)
+    assert points(SPACE, 12) != points(SPACE, 12, seed=1)
+
+
+def test_a_study_that_is_resumed_does_not_repeat_itself() -> None:
+    taken: Taken = set()
+    study = study_of(SPACE, taken)
+    first = [study.ask(fixed_distributions=SPACE).params for _ in range(3)]
+    study.sampler = Sampler("tpe", 0, SPACE, taken)
+    assert study.ask(fixed_distributions=SPACE).params not in first
+
+
+def test_tpe_learns_what_random_does_not() -> None:
+    """Half the points of a space whose longest training is best."""
+    learnt, blind = (sum(point["epochs"] == 5 for point in points(SPACE, 40, kind)[20:]) for kind in ("tpe", "random"))
+    assert learnt > blind
+
+
+def test_a_space_without_end_is_not_counted() -> None:
+    assert untried(SPACE, set()) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "whole", "expected"),
+    [
+        ({"low": 2, "high": 5}, True, IntDistribution(2, 5)),
+        ({"low": 128, "high": 256, "step": 32}, True, IntDistribution(128, 256, step=32)),
+        ({"low": 1, "high": 64, "log": True}, True, IntDistribution(1, 64, log=True)),
+        ({"low": 0, "high": 1}, False, FloatDistribution(0.0, 1.0)),
+        ({"low": 0.0, "high": 0.55, "step": 0.1}, False, FloatDistribution(0.0, 0.5, step=0.1)),
+        ({"low": 1e-4, "high": 1e-2, "log": True}, False, FloatDistribution(1e-4, 1e-2, log=True)),
+        ({"choices": ["SGD", "AdamW"]}, False, CategoricalDistribution(("SGD", "AdamW"))),
+    ],
+)
+def test_a_dimension_becomes_optunas_distribution(
+    given: dict[str, object], whole: bool, expected: BaseDistribution
+) -> None:
+    assert distribution(Dimension.model_validate(given), whole) == expected
+
+
+def with_curves(pruner: MedianPruner, *curves: list[float]) -> optuna.Study:
+    """A study whose complete trials had these objectives, epoch by epoch."""
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    for curve in curves:
+        values = dict(enumerate(curve, start=1))
+        study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE,
+                value=curve[-1],
+                intermediate_values=values,
+                user_attrs={"epochs": len(curve)},
+            )
+        )
+    return study
+
+
+def stops(study: optuna.Study, epochs: int, *reported: float) -> bool:
+    trial = study.ask()
+    trial.set_user_attr("epochs", epochs)
+    for epoch, value in enumerate(reported, start=1):
+        trial.report(value, epoch)
+    return trial.should_prune()
+
+
+def test_a_loser_is_stopped_and_a_winner_is_not() -> None:
+    study = with_curves(MedianPruner(), *([[0.2, 0.4, 0.6, 0.8]] * 5))
+    assert stops(study, 4, 0.1, 0.2)
+    assert not stops(study, 4, 0.2, 0.5)
+
+
+def test_a_long_training_is_not_stopped_for_being_behind_short_ones_at_the_same_epoch() -> None:
+    """After two of eight epochs a good training is where the others, of two epochs, were after half of theirs."""
+    study = with_curves(MedianPruner(), *([[0.2, 0.5]] * 5))
+    assert not stops(study, 8, 0.1, 0.15)
+    assert not stops(study, 8, 0.1, 0.15, 0.2, 0.25)
+    assert stops(study, 8, 0.1, 0.1, 0.1, 0.1)
+
+
+def test_the_pruner_waits_for_some_trials_and_a_third_of_the_training() -> None:
+    assert not stops(with_curves(MedianPruner(), *([[0.8] * 4] * 4)), 4, 0.1, 0.1)
+    study = with_curves(MedianPruner(), *([[0.8] * 4] * 5))
+    assert not stops(study, 4, 0.1)
+    assert stops(study, 4, 0.1, 0.1)

@@ -1,0 +1,516 @@
+"""The registered model: a version and an alias that are never half made, and a detector that loads anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stages.__main__ import main
+from stages.base import failures
+from stages.base.failures import Failure
+from stages.detector.ultralytics import YOLO, torch
+from stages.tracking import missed, registry, store
+from stages.tracking.registry import ALIAS, MODEL, register, staged, undo, weights_of
+from stages.tracking.store import Store
+
+# isort: split
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from tests.helpers.mlflow_server import (
+    NOWHERE,
+    server,  # noqa: F401 - a fixture
+)
+
+IMGSZ = 64
+COLUMNS = ["label", "confidence", "x1", "y1", "x2", "y2"]
+NUMBERS = COLUMNS[1:]
+SURE = 0.01  # the boxes that are compared: the least sure ones hang on the last bits of their scores
+
+# What a user types who has the packages, MLflow's address, and nothing of this repository.
+ELSEWHERE = """
+import json, sys
+import numpy as np
+import mlflow
+model = mlflow.pyfunc.load_model("models:/person-detector@staging")
+table = model.predict(np.load(sys.argv[1]), params={"confidence": float(sys.argv[2])})
+assert not [name for name in sys.modules if name.partition(".")[0] == "stages"]
+print(json.dumps({"columns": list(table.columns), "rows": table.to_numpy().tolist()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def shelter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that takes the place of the main repository for what MLflow and its locks write."""
+    folder = tmp_path_factory.mktemp("repository")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "main_root", lambda: folder)
+        for module in (store, missed, registry):
+            patch.setattr(module, "HOME", folder / "home")
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def empty(shelter: Path) -> Path:
+    """A database with nothing in it: to make one takes seconds, and a copy is as good."""
+    Store(f"sqlite:///{shelter}/empty.db")
+    return shelter / "empty.db"
+
+
+@pytest.fixture
+def target(empty: Path, tmp_path: Path) -> Store:
+    shutil.copyfile(empty, tmp_path / "mlflow.db")
+    return Store(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def new_run(target: Store) -> str:
+    return str(target.client.create_run(target.experiment).info.run_id)
+
+
+@pytest.fixture
+def add(target: Store, tmp_path: Path) -> Callable[..., str]:
+    """Register a model: `add(content)`. What is in the file does not matter until somebody loads it."""
+
+    def work(content: bytes, **tags: str) -> str:
+        path = tmp_path / "some-weights"
+        path.write_bytes(content)
+        return register(target, new_run(target), path, IMGSZ, tags)
+
+    return work
+
+
+def versions(target: Store) -> list[str]:
+    return sorted(str(found.version) for found in target.client.search_model_versions(f"name = '{MODEL}'"))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network whose boxes depend on the picture: its norms have seen some, and its head speaks up."""
+    torch.manual_seed(0)
+    yolo = YOLO("yolov8n.yaml")
+    for part in yolo.model.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = 1.0
+    with torch.no_grad():
+        yolo.model.train()(torch.rand(8, 3, IMGSZ, IMGSZ))
+        head = yolo.model.model[-1]
+        for layer in (*head.cv2, *head.cv3):
+            layer[-1].weight *= 12
+        for layer in head.cv2:
+            layer[-1].bias[:] = -torch.arange(16).repeat(4)  # small boxes
+    path = tmp_path_factory.mktemp("weights") / "best.pt"
+    yolo.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def picture() -> NDArray[np.uint8]:
+    """An image that is another one when red and blue change places, and is not square."""
+    noise = np.random.default_rng(0).uniform(0, 256, (96, 128, 3))
+    return (noise * (1.0, 0.8, 0.5)).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A model in a store, and as it is loaded in this process."""
+
+    target: Store
+    weights: Path
+    loaded: Any
+
+
+@pytest.fixture(scope="module")
+def model(empty: Path, weights: Path) -> Registered:
+    shutil.copyfile(empty, empty.with_name("model.db"))
+    target = Store(f"sqlite:///{empty.with_name('model.db')}")
+    register(target, new_run(target), weights, IMGSZ, {})
+    source = target.client.get_model_version_by_alias(MODEL, ALIAS).source
+    return Registered(target, weights, mlflow.pyfunc.load_model(source))
+
+
+def expected(weights: Path, bgr: NDArray[np.uint8], confidence: float) -> list[tuple[Any, ...]]:
+    """What YOLO itself says."""
+    found = YOLO(weights).predict(np.ascontiguousarray(bgr), imgsz=IMGSZ, conf=confidence, verbose=False)[0]
+    boxes = found.boxes.cpu()
+    labels = [found.names[int(number)] for number in boxes.cls]
+    return list(zip(labels, boxes.conf.tolist(), *boxes.xyxy.T.tolist(), strict=True))
+
+
+def same(rows: Any, wanted: list[tuple[Any, ...]]) -> bool:
+    return [row[0] for row in rows] == [row[0] for row in wanted] and np.allclose(
+        [row[1:] for row in rows], [row[1:] for row in wanted], atol=1e-3
+    )
+
+
+def test_the_model_loads_without_this_repository_and_finds_what_yolo_finds(
+    target: Store, weights: Path, picture: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    """And leaves nothing behind: not in the home folder, not where it runs, no temporary settings."""
+    register(target, new_run(target), weights, IMGSZ, {})
+    np.save(tmp_path / "picture.npy", picture)
+    folders = [tmp_path / name for name in ("home", "work", "temporary")]
+    for folder in folders:
+        folder.mkdir()
+    home, work, temporary = folders
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "YOLO_", "MPL", "XDG_"))}
+    given = {"HOME": str(home), "TMPDIR": str(temporary), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "torch")}
+    address = {"MLFLOW_TRACKING_URI": str(target.client.tracking_uri), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, tmp_path / "picture.npy", str(SURE)],
+        cwd=work,
+        env={**kept, **given, **address},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["columns"] == COLUMNS
+    assert len(found["rows"]) > 3
+    assert same(found["rows"], expected(weights, picture[..., ::-1], SURE))
+    assert [path for folder in folders for path in folder.rglob("*")] == []
+
+
+@pytest.mark.slow
+def test_a_server_keeps_the_model_and_gives_it_back(
+    shelter: Path,
+    server: str,  # noqa: F811 - the fixture
+    weights: Path,
+    picture: NDArray[np.uint8],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    target = Store(server)
+    other = tmp_path / "other"
+    other.write_bytes(b"other")
+    assert staged(target) is None
+    assert register(target, new_run(target), weights, IMGSZ, {"mAP50": "0.7"}) == "1"
+    assert register(target, new_run(target), other, IMGSZ, {}) == "2"
+    assert register(target, new_run(target), other, IMGSZ, {}) == "2"
+    assert undo(target) == "staging of person-detector is at version 1 again, not at version 2"
+    held = staged(target)
+    assert held is not None
+    assert held.tags["mAP50"] == "0.7"
+    assert weights_of(target, held, tmp_path / "fetched").read_bytes() == weights.read_bytes()
+    assert capfd.readouterr() == ("", "")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}@{ALIAS}")
+    rows = loaded.predict(picture, params={"confidence": SURE}).to_numpy()
+    assert same(rows, expected(weights, picture[..., ::-1], SURE))
+
+    undo(target)
+    assert staged(target) is None
+    with pytest.raises(Failure, match="there is nothing to undo"):
+        undo(target)
+
+
+def test_an_image_is_red_green_blue(model: Registered, picture: NDArray[np.uint8]) -> None:
+    rows = model.loaded.predict(picture, params={"confidence": SURE}).to_numpy()
+    assert same(rows, expected(model.weights, picture[..., ::-1], SURE))
+    assert not same(rows, expected(model.weights, picture, SURE)), "this picture tells nothing"
+
+
+def test_boxes_are_in_pixels_of_the_image_the_most_confident_first(
+    model: Registered, picture: NDArray[np.uint8]
+) -> None:
+    """The image is larger than what the network is given, and not square."""
+    boxes = model.loaded.predict(picture, params={"confidence": SURE})
+    assert list(boxes.columns) == COLUMNS
+    assert all(isinstance(label, str) for label in boxes["label"])
+    assert all(boxes[name].dtype == np.float64 for name in NUMBERS)
+    assert boxes["confidence"].is_monotonic_decreasing
+    assert boxes["confidence"].between(SURE, 1).all()
+    assert (boxes["x1"] < boxes["x2"]).all()
+    assert (boxes["y1"] < boxes["y2"]).all()
+    assert IMGSZ < boxes["x2"].max() <= picture.shape[1]
+    assert IMGSZ < boxes["y2"].max() <= picture.shape[0]
+
+
+def test_where_nothing_is_found_the_table_is_empty_and_of_the_same_form(
+    model: Registered, picture: NDArray[np.uint8]
+) -> None:
+    some = model.loaded.predict(picture, params={"confidence": SURE})
+    none = model.loaded.predict(picture, params={"confidence": 1.0})
+    assert len(none) == 0 < len(some)
+    assert dict(none.dtypes) == dict(some.dtypes)
+
+
+def test_confidence_and_iou_may_be_given_and_have_defaults(model: Registered, picture: NDArray[np.uint8]) -> None:
+    many = model.loaded.predict(picture, params={"confidence": SURE})
+    few = model.loaded.predict(picture, params={"confidence": SURE, "iou": 0.1})
+    assert 0 < len(few) < len(many)
+    default = model.loaded.predict(picture)
+    assert len(default) == (many["confidence"] > 0.25).sum() > 0
+    with pytest.raises(ValueError, match=r"'conf=1.5' is an invalid value"):
+        model.loaded.predict(picture, params={"confidence": 1.5})
+
+
+@pytest.mark.parametrize(
+    ("image", "got"),
+    [
+        (np.zeros((48, 64, 3)), r"float64 of shape \(48, 64, 3\)"),
+        (np.zeros((48, 64), np.uint8), r"uint8 of shape \(48, 64\)"),
+        (np.zeros((2, 48, 64, 3), np.uint8), r"uint8 of shape \(2, 48, 64, 3\)"),
+        (np.zeros((48, 64, 4), np.uint8), r"uint8 of shape \(48, 64, 4\)"),
+        (np.zeros((0, 64, 3), np.uint8), r"uint8 of shape \(0, 64, 3\)"),
+        ("photo.jpg", "str"),
+    ],
+)
+def test_what_is_no_image_is_told_with_what_it_is_and_what_is_wanted(model: Registered, image: Any, got: str) -> None:
+    wanted = r"wanted one uint8 array of shape \(height, width, 3\), RGB"
+    with pytest.raises(ValueError, match=f"^image: got {got}, {wanted}$"):
+        model.loaded.unwrap_python_model().predict(None, image)
+
+
+@pytest.mark.parametrize(
+    ("image", "got"),
+    [
+        (np.zeros((48, 64, 3)), "dtype of input float64 does not match expected dtype uint8"),
+        (np.zeros((48, 64), np.uint8), r"Shape of input \(48, 64\) does not match expected shape \(-1, -1, 3\)"),
+        (
+            np.zeros((2, 8, 8, 3), np.uint8),
+            r"Shape of input \(2, 8, 8, 3\) does not match expected shape \(-1, -1, 3\)",
+        ),
+        (np.zeros((48, 64, 4), np.uint8), r"Shape of input \(48, 64, 4\) does not match expected shape \(-1, -1, 3\)"),
+    ],
+)
+def test_mlflow_itself_refuses_what_is_no_image_by_the_signature(model: Registered, image: Any, got: str) -> None:
+    with pytest.raises(MlflowException, match=rf"with schema '\[Tensor\('uint8', \(-1, -1, 3\)\)\]'\. Error: {got}"):
+        model.loaded.predict(image)
+
+
+def test_the_model_says_what_it_takes_gives_and_needs(model: Registered) -> None:
+    about = model.loaded.metadata
+    assert about.get_params_schema().to_dict() == [
+        {"name": "confidence", "type": "double", "default": 0.25, "shape": None},
+        {"name": "iou", "type": "double", "default": 0.7, "shape": None},
+    ]
+    assert about.get_output_schema().input_names() == COLUMNS
+    source = model.target.client.get_model_version_by_alias(MODEL, ALIAS).source
+    example = about.load_input_example(source)
+    assert list(model.loaded.predict(example).columns) == COLUMNS
+    needed = Path(mlflow.artifacts.download_artifacts(f"{source}/requirements.txt")).read_text(encoding="utf-8")
+    assert set(needed.split()) == {
+        f"{package}=={version(package).partition('+')[0]}"
+        for package in ("mlflow", "ultralytics", "torch", "torchvision", "opencv-python")
+    }
+
+
+def test_a_store_without_the_model_or_the_alias_has_nothing_staged(target: Store, add: Callable[..., str]) -> None:
+    assert staged(target) is None
+    add(b"one")
+    target.client.delete_registered_model_alias(MODEL, ALIAS)
+    assert staged(target) is None
+
+
+def test_each_model_is_a_version_that_knows_the_one_before(
+    target: Store, add: Callable[..., str], tmp_path: Path
+) -> None:
+    assert add(b"one", mAP50="0.7") == "1"
+    assert add(b"two", mAP50="0.8") == "2"
+    held = staged(target)
+    assert held is not None
+    assert held.version == "2"
+    assert held.tags == {"mAP50": "0.8", "weights": hashlib.md5(b"two").hexdigest(), "previous": "1"}
+    assert target.client.get_run(held.run_id).info.experiment_id == target.experiment
+    assert weights_of(target, held, tmp_path / "fetched").read_bytes() == b"two"
+    assert target.client.get_model_version(MODEL, "1").tags["previous"] == ""
+
+
+def test_undo_goes_back_one_version_at_a_time_until_none_is_left(target: Store, add: Callable[..., str]) -> None:
+    for content in (b"one", b"two", b"three"):
+        add(content)
+    assert undo(target) == "staging of person-detector is at version 2 again, not at version 3"
+    assert undo(target) == "staging of person-detector is at version 1 again, not at version 2"
+    held = staged(target)
+    assert held is not None
+    assert held.version == "1"
+    assert undo(target) == "staging of person-detector is empty: version 1 was the first in it"
+    assert staged(target) is None
+    with pytest.raises(Failure, match="person-detector has no version in staging"):
+        undo(target)
+    assert versions(target) == ["1", "2", "3"]
+
+
+def test_undo_leaves_staging_where_the_version_before_was_deleted(target: Store, add: Callable[..., str]) -> None:
+    add(b"one")
+    add(b"two")
+    target.client.delete_model_version(MODEL, "1")
+    with pytest.raises(Failure, match=r"version 1, which staging was at before version 2, has been deleted"):
+        undo(target)
+    held = staged(target)
+    assert held is not None
+    assert held.version == "2"
+
+
+def test_the_same_weights_are_one_version(target: Store, add: Callable[..., str]) -> None:
+    assert add(b"one") == "1"
+    assert add(b"one") == "1"
+    assert target.client.get_model_version(MODEL, "1").tags["previous"] == "", "it has not replaced itself"
+    assert add(b"two") == "2"
+    assert add(b"one") == "1", "staging is moved to what was registered last"
+    held = staged(target)
+    assert held is not None
+    assert (held.version, held.tags["previous"]) == ("1", "2")
+    assert versions(target) == ["1", "2"]
+
+
+def test_weights_registered_again_after_an_undo_are_staged_again(target: Store, add: Callable[..., str]) -> None:
+    add(b"one")
+    add(b"two")
+    undo(target)
+    assert add(b"two") == "2"
+    undo(target)
+    held = staged(target)
+    assert held is not None
+    assert held.version == "1"
+
+
+def test_two_models_of_one_run_do_not_share_files(target: Store, tmp_path: Path) -> None:
+    """A training begun again may be the same run, with other bytes."""
+    run = new_run(target)
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    register(target, run, path, IMGSZ, {})
+    first = staged(target)
+    path.write_bytes(b"two")
+    register(target, run, path, IMGSZ, {})
+    assert first is not None
+    assert weights_of(target, first, tmp_path / "fetched").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("step", ["log_artifacts", "create_model_version", "set_registered_model_alias"])
+def test_a_kill_leaves_staging_as_it_was_and_the_same_call_ends_the_work(
+    target: Store, add: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str
+) -> None:
+    add(b"one")
+    with monkeypatch.context() as patch:
+
+        def killed(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(target.client, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            add(b"two")
+    held = staged(target)
+    assert held is not None
+    assert held.version == "1"
+    assert add(b"two") == "2"
+    assert versions(target) == ["1", "2"]
+    held = staged(target)
+    assert held is not None
+    assert (held.version, held.tags["previous"]) == ("2", "1")
+    assert weights_of(target, held, tmp_path / "fetched").read_bytes() == b"two"
+
+
+def test_no_version_is_made_before_its_files_are_kept(
+    target: Store, add: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(target.client, "log_artifacts", full)
+    with pytest.raises(OSError, match="No space left"):
+        add(b"one")
+    assert versions(target) == []
+    assert staged(target) is None
+
+
+def test_a_version_of_another_hand_has_no_weights_to_fetch(target: Store, tmp_path: Path) -> None:
+    target.client.create_registered_model(MODEL)
+    target.client.create_model_version(MODEL, f"file://{tmp_path}")
+    target.client.set_registered_model_alias(MODEL, ALIAS, "1")
+    held = staged(target)
+    assert held is not None
+    with pytest.raises(Failure, match="person-detector version 1 has no tag `weights`"):
+        weights_of(target, held, tmp_path / "fetched")
+
+
+def test_registering_is_silent_and_leaves_mlflow_as_it_was(
+    add: Callable[..., str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri(), mlflow.active_run()
+    with warnings.catch_warnings():
+        for kind in (UserWarning, FutureWarning):
+            warnings.simplefilter("error", kind)
+        add(b"one")
+    assert capfd.readouterr() == ("", "")
+    assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri(), mlflow.active_run()) == before
+
+
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    """The status of `python -m stages registry WORDS`, and what it prints."""
+    monkeypatch.setattr(sys, "argv", ["stages", "registry", *words])
+    status = 0
+    try:
+        failures.run(main)
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    printed = capsys.readouterr()
+    return status, printed.out + printed.err
+
+
+def test_the_command_tells_what_staging_holds_and_undoes(
+    target: Store, add: Callable[..., str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(target.client.tracking_uri))
+    assert command(monkeypatch, capsys) == (0, "staging of person-detector is empty\n")
+    add(b"one", mAP50="0.7")
+    held = staged(target)
+    assert held is not None
+    status, shown = command(monkeypatch, capsys)
+    assert status == 0
+    assert shown.splitlines() == [
+        f"staging of person-detector is at version 1, of run {held.run_id}",
+        "    mAP50: 0.7",
+        "    previous: ",
+        f"    weights: {hashlib.md5(b'one').hexdigest()}",
+    ]
+    assert command(monkeypatch, capsys, "undo") == (
+        0,
+        "staging of person-detector is empty: version 1 was the first in it\n",
+    )
+    status, shown = command(monkeypatch, capsys, "undo")
+    assert (status, shown) == (1, "error: person-detector has no version in staging: there is nothing to undo\n")
+
+
+def test_wrong_arguments_are_one_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (("redo",), ("undo", "twice")):
+        status, shown = command(monkeypatch, capsys, *words)
+        assert status == 2
+        assert shown.startswith("error: ")
+        assert f"'{words[-1]}'" in shown or f"({words[-1]})" in shown
+        assert "python -m stages registry --help" in shown
+        assert shown.count("\n") == 1
+
+
+@pytest.mark.usefixtures("shelter")
+def test_an_absent_server_is_one_line_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE.replace("//", "//ann:secret@"))
+    status, shown = command(monkeypatch, capsys, "undo")
+    assert status == 1
+    assert shown.startswith("error: MLflow at http://***@127.0.0.1:1 cannot be used")
+    assert shown.count("\n") == 1
+    assert "secret" not in shown

@@ -1,0 +1,280 @@
+"""The mirror in MLflow: one run a name, never doubled, never in the way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from stages.base.paths import main_root
+from stages.services import databases
+from stages.services.databases import hidden
+from stages.tracking import missed as pending_notes
+from stages.tracking import store as tracking_store
+from stages.tracking.mirror import Mirror
+from stages.tracking.missed import noted, pending
+from stages.tracking.record import Record, flat
+from stages.tracking.store import Store, Unreachable
+from tests.helpers.mlflow_server import NOWHERE, server  # noqa: F401 - a fixture
+from tests.helpers.project import SOURCE
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for module in (tracking_store, pending_notes):
+        monkeypatch.setattr(module, "HOME", tmp_path / "home")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Record:
+    """What is known of a finished run."""
+    (tmp_path / "params.yaml").write_text("epochs: 2\n", encoding="utf-8")
+    (tmp_path / "0123abcd").write_bytes(b"weights")
+    return Record(
+        name="able-cat",
+        params={"epochs": "2", "data.source": "synthetic"},
+        points={("mAP50", 1): 0.2, ("mAP50", 2): 0.4, ("test/mAP50", 0): 0.5},
+        tags={"git.commit": "0123456", "dvc.experiment": "able-cat"},
+        files={"params.yaml": tmp_path / "params.yaml", "model/best.pt": tmp_path / "0123abcd"},
+        content="one",
+    )
+
+
+def runs(store: Store) -> list[Any]:
+    return list(store.client.search_runs([store.experiment]))
+
+
+def history(store: Store, key: str) -> list[tuple[int, float]]:
+    (found,) = runs(store)
+    return [(point.step, point.value) for point in store.client.get_metric_history(found.info.run_id, key)]
+
+
+@pytest.mark.parametrize("where", ["sqlite", "server"])
+def test_a_run_has_params_curves_tags_and_files(
+    where: str, run: Record, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    store = Store(request.getfixturevalue("server") if where == "server" else f"sqlite:///{tmp_path}/mlflow.db")
+    assert store.write(run)
+    (found,) = runs(store)
+    assert found.info.run_name == "able-cat"
+    assert found.info.status == "FINISHED"
+    assert found.data.params == run.params
+    assert run.tags.items() <= found.data.tags.items()
+    assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
+    assert found.data.metrics["test/mAP50"] == 0.5
+    weights = store.client.download_artifacts(found.info.run_id, "model/best.pt", str(tmp_path / "kept"))
+    assert Path(weights).read_bytes() == b"weights"
+
+
+def test_writing_again_changes_nothing(store: Store, run: Record) -> None:
+    store.write(run)
+    (before,) = runs(store)
+    assert not store.write(run)
+    (after,) = runs(store)
+    assert after.info.run_id == before.info.run_id
+    assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
+
+
+def test_a_mirror_that_was_broken_off_is_completed_in_the_same_run(store: Store, run: Record) -> None:
+    store.write(replace(run, points={("mAP50", 1): 0.2}, content="half"))
+    (before,) = runs(store)
+    assert store.write(run)
+    (after,) = runs(store)
+    assert after.info.run_id == before.info.run_id
+    assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
+
+
+@pytest.mark.parametrize("change", [{"params": {"epochs": "3"}}, {"points": {("mAP50", 1): 0.9}}])
+def test_other_results_under_the_same_name_are_another_run(store: Store, run: Record, change: dict[str, Any]) -> None:
+    """Nobody's finished run is deleted; each can be written again without a third."""
+    store.write(run)
+    other = replace(run, **change, content="two")
+    for record in (other, run, other):
+        store.write(record)
+    assert sorted(found.data.tags["content"] for found in runs(store)) == ["one", "two"]
+    newest = store.find(run.name)
+    assert newest is not None
+    assert newest.data.tags["content"] == "two"
+    assert newest.data.params == change.get("params", run.params)
+
+
+def test_a_run_that_was_broken_off_gives_way_to_other_results(
+    store: Store, run: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store.client.tracking_uri))
+    broken = Mirror(run.name)
+    broken.begin(run.params, run.tags)
+    broken.log({("mAP50", 1): 0.7})
+    store.write(run)
+    assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
+
+
+def test_another_duration_is_no_other_result(store: Store, run: Record) -> None:
+    for seconds in (50.0, 44.0):
+        timed = {**run.points, ("train_seconds", 0): seconds}
+        store.write(replace(run, points=timed, content=f"in {seconds}"))
+    (found,) = runs(store)
+    assert found.data.metrics["train_seconds"] == 44.0
+
+
+def test_results_are_known_under_any_name(store: Store, run: Record) -> None:
+    store.write(run)
+    assert store.knows("one")
+    assert not store.knows("two")
+
+
+def test_a_live_run_is_completed_by_its_record(store: Store, run: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store.client.tracking_uri))
+    live = Mirror(run.name)
+    live.begin(run.params, run.tags)
+    live.log({("mAP50", 1): 0.2})
+    assert runs(store)[0].info.status == "RUNNING"
+    assert pending(run.name).is_file()
+    live.log({("mAP50", 2): 0.4})
+    live.end("FINISHED")
+    assert Mirror(run.name).write(run) is not None
+    assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
+    assert runs(store)[0].data.metrics["test/mAP50"] == 0.5
+    assert not pending(run.name).exists()
+
+
+def test_a_training_begun_again_with_the_same_results_is_the_same_run(
+    store: Store, run: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed, and typed again."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store.client.tracking_uri))
+    for _ in range(2):
+        live = Mirror(run.name)
+        live.begin(run.params, run.tags)
+        live.log({("mAP50", 1): 0.2})
+    assert history(store, "mAP50") == [(1, 0.2)]
+
+
+def test_without_a_server_there_is_one_warning_for_all_stages(
+    run: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
+    training = Mirror(run.name)
+    training.begin(run.params, run.tags)
+    training.log({("mAP50", 1): 0.2})
+    training.end("FINISHED")
+    assert Mirror(run.name).write(run) is None
+    warnings = capsys.readouterr().err.strip().splitlines()
+    assert len(warnings) == 1
+    assert f"MLflow at {NOWHERE} cannot be used" in warnings[0]
+    assert "make sync" in warnings[0]
+    assert noted(run.name) == {"warned": True, "content": "one"}
+
+
+def test_a_server_that_goes_away_does_not_stop_the_run(
+    store: Store, run: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store.client.tracking_uri))
+    live = Mirror(run.name)
+    live.begin(run.params, run.tags)
+
+    def gone(*_: object, **__: object) -> None:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", gone)
+    for step in (1, 2, 3):
+        live.log({("mAP50", step): 0.1})
+    assert capsys.readouterr().err.count("cannot be used") == 1
+
+
+def test_a_store_that_cannot_be_had_is_told_as_such() -> None:
+    with pytest.raises(Unreachable):
+        Store(NOWHERE)
+
+
+def test_two_processes_may_make_one_database_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from stages.tracking import store; store.HOME = Path('home');"
+        "from stages.tracking.store import Store; Store('sqlite:///absent.db').client.search_experiments()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [process.communicate()[1] for process in started] == ["", "", ""]
+    assert [process.returncode for process in started] == [0, 0, 0]
+    experiments = Store(f"sqlite:///{tmp_path}/absent.db").client.search_experiments()
+    assert [found.name for found in experiments if found.name != "Default"] == [tracking_store.EXPERIMENT]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
+def test_a_kill_while_the_database_is_made_leaves_none_that_is_broken(tmp_path: Path, home: Path) -> None:
+    code = (
+        f"from pathlib import Path; from stages.tracking import store; store.HOME = Path({str(home)!r});"
+        f"store.Store('sqlite:///{tmp_path}/absent.db')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SOURCE)})
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "absent.db.partial").exists():
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "absent.db").exists(), "it was not caught at work"
+    found = Store(f"sqlite:///{tmp_path}/absent.db").client.search_experiments()
+    assert tracking_store.EXPERIMENT in {experiment.name for experiment in found}
+    assert not list(tmp_path.glob("absent.db.partial*"))
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://ann:secret@host:5000/path", "http://***@host:5000/path"),
+        ("http://secret@host", "http://***@host"),
+        ("http://ann:se@cret@host", "http://***@host"),
+        ("https://host/mlflow?token=secret", "https://host/mlflow"),
+        ("postgresql+psycopg2://ann:secret@host/db", "postgresql+psycopg2://***@host/db"),
+        ("sqlite:////x/mlflow.db", "sqlite:////x/mlflow.db"),
+        ("./mlruns", "./mlruns"),
+        ("http://host:abc", "http://host:abc"),
+    ],
+)
+def test_no_password_is_printed(address: str, shown: str) -> None:
+    assert hidden(address) == shown
+
+
+@pytest.mark.parametrize("address", ["./mlruns", "http://host:abc", "nonsense://x", NOWHERE])
+def test_no_address_stops_a_run(
+    run: Record, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    live = Mirror(run.name)
+    live.begin(run.params, run.tags)
+    live.log(run.points)
+    live.end("FINISHED")
+    assert capsys.readouterr().err.count("cannot be used") == 1
+
+
+def test_a_relative_database_is_the_main_repositorys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queued experiment runs in a folder of its own, which DVC removes."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs.db")
+    assert databases.mlflow_address() == f"sqlite:///{main_root().as_posix()}/runs.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert databases.mlflow_address() == "http://127.0.0.1:5000"
+
+
+def test_parameters_are_flat_text() -> None:
+    nested = {"epochs": 3, "device": None, "data": {"classes": ["person"], "split": {"train": 5}}}
+    assert flat(nested) == {"epochs": "3", "device": "null", "data.classes": "['person']", "data.split.train": "5"}
