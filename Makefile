@@ -1,62 +1,64 @@
-# Every command here is a convenience: README.md gives the plain ones, which also work on Windows.
+# Every target is a convenience. docs/installation.md has the plain commands, which also work on Windows.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
-# MLflow's server would start eight processes that nothing here needs.
+# Without this, MLflow's server starts eight processes that this project does not need.
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 .DEFAULT_GOAL := help
 .PHONY: help baseline test services-test lint compare sync push pull services ui undo lock
 
-help: ## what there is
+help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 baseline: .venv/installed ## set up, then run the pipeline: data, training, test metrics
 	$(BIN)/dvc repro
 	$(BIN)/dvc metrics show
+	@{ git config user.name && git config user.email; } >/dev/null || \
+		echo 'git has no user.name or user.email, which dvc exp run needs: git config --global user.name NAME (and user.email)'
 
-test: .venv/installed-dev lint ## set up, then check and test everything (about 14 minutes)
+test: .venv/installed-dev lint ## set up, then check and test everything (about 15 minutes)
 	$(BIN)/pytest
 
-services-test: .venv/installed-dev ## only what a team does with the services of docker-compose.yml, without Docker
+services-test: .venv/installed-dev ## test only the work of a team with the services of docker-compose.yml, without Docker
 	$(BIN)/pytest --numprocesses=0 tests/team
 
-lint: .venv/installed-dev ## format, lint, types and who imports whom
+lint: .venv/installed-dev ## check format, lint rules, types and the imports between packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-compare: .venv/installed ## everything that was run, in one table
+compare: .venv/installed ## show every run in one table
 	$(BIN)/python -m stages compare
 
-undo: .venv/installed ## staging goes back to the model that it was at before
+undo: .venv/installed ## move staging back to the previous model
 	$(BIN)/python -m stages registry undo
 
-sync: .venv/installed ## mirror to MLflow whatever it has missed
+sync: .venv/installed ## copy the runs that MLflow lacks to MLflow
 	$(BIN)/python -m stages sync
 
 push: .venv/installed ## share data, models, experiments and runs with the team
 	$(BIN)/python -m stages push
 
-pull: .venv/installed ## take what the team has shared
+pull: .venv/installed ## fetch data, models, experiments and runs of the team
 	$(BIN)/python -m stages pull
 
-services: .venv/installed ## whether MLflow, the studies' database and DVC's remote can be used
+services: .venv/installed ## check whether MLflow, the studies' database and DVC's remote can be used
 	$(BIN)/python -m stages services
 
-ui: .venv/installed ## MLflow on http://127.0.0.1:5000
+ui: .venv/installed ## start MLflow on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
-lock: .venv/installed-dev ## pin the dependencies again; UPGRADE=--upgrade takes new versions
+lock: .venv/installed-dev ## pin the dependencies again; UPGRADE=--upgrade allows new versions
 	$(BIN)/python tools/lock.py $(UPGRADE)
 
-# TORCH_INDEX: a package index with torch's CPU build, for machines without a GPU (see README.md).
+# TORCH_INDEX: a package index with torch's CPU build, for machines without a GPU (see docs/installation.md).
 TORCH = $(shell grep -oE '^torch(vision)?==[0-9.]+' requirements.txt)
 .venv/installed: requirements.txt requirements-cuda.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "Installing the packages: some minutes (on Linux 6 GB with CUDA; README.md tells how to take the small CPU build)"
+	@echo "Installing the packages: some minutes (on Linux 6 GB with CUDA; docs/installation.md has the small CPU build)"
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url $(TORCH_INDEX) $(TORCH))
 	$(BIN)/python -m pip install -r requirements.txt
 	@$(BIN)/python -c "import cv2" || { echo "OpenCV needs system libraries: apt-get install libgl1 libglib2.0-0" >&2; exit 1; }

@@ -1,4 +1,4 @@
-"""Measurements, in pairs: this project beside the bare library that does the work."""
+"""Benchmarks: the time of this project's commands, compared with the bare library where there is one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from stages.base.paths import main_root
 
 @contextmanager
 def fresh_clone() -> Iterator[Path]:
-    """A clone of what is committed, for as long as it is needed."""
-    kept = main_root() / ".cache"
-    kept.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept) as folder:
+    """Yield a new clone of this repository's last commit, and remove it afterwards."""
+    cache = main_root() / ".cache"
+    cache.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "-q", str(main_root()), str(clone)], check=True)
         yield clone

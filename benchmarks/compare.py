@@ -1,10 +1,11 @@
-"""Time of `python -m stages compare` with many experiments: the first, which fills DVC's cache of them, and again.
+"""Measure `python -m stages compare` with many experiments.
 
     python -m benchmarks.compare [--experiments 500] [--repeats 3]
 
-In a clone of this repository, each experiment is a commit beneath its last one with another params.yaml and other
-metrics; every second one is a trial, which has no test metrics and which DVC itself never keeps in that cache. Printed:
-seconds of whole processes. Wants 15 at most the first time, and 2 at most after it.
+The benchmark runs in a fresh clone of this repository. Each experiment is a child of the last commit, with another
+params.yaml and other metrics. Every second one is a trial: it has no test metrics, and DVC does not keep it in its
+cache of experiments. The benchmark prints the seconds of whole processes. The first fills that cache; the goal is 15 s
+at most. For the next ones the goal is 2 s at most.
 """
 
 from __future__ import annotations
@@ -24,18 +25,16 @@ from stages.params.file import with_values
 
 
 def save_experiments(clone: Path, count: int) -> None:
-    """Write the refs of experiments, all with one git process."""
+    """Write experiments as DVC does, all of them with one git process."""
     base = git("rev-parse", "HEAD", root=clone)
     params = (clone / "params.yaml").read_text(encoding="utf-8")
-    drawn = random.Random(0)
+    rng = random.Random(0)
     lines: list[str] = []
     for number in range(count):
         trial = number % 2 == 0
         name = trial_name("tune-0a1b2c", number) if trial else f"point-{number}"
-        metrics = json.dumps(
-            {"mAP50": drawn.random(), "mAP50-95": drawn.random() / 2, "train_seconds": 60 * drawn.random()}
-        )
-        values = {"epochs": 2 + number % 4, "lr0": round(drawn.uniform(0.0005, 0.005), 6)}
+        metrics = json.dumps({"mAP50": rng.random(), "mAP50-95": rng.random() / 2, "train_seconds": 60 * rng.random()})
+        values = {"epochs": 2 + number % 4, "lr0": round(rng.uniform(0.0005, 0.005), 6)}
         lines += [
             f"commit refs/exps/{base[:2]}/{base[2:]}/{name}",
             f"committer benchmark <> {1_700_000_000 + number} +0000",
@@ -52,7 +51,7 @@ def _file(path: str, content: str) -> list[str]:
 
 
 def seconds(clone: Path) -> float:
-    """Wall time of the command."""
+    """Return the wall time of the command."""
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-m", "stages", "compare"], cwd=clone, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
@@ -62,14 +61,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--experiments", type=int, default=500)
     parser.add_argument("--repeats", type=int, default=3)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with fresh_clone() as clone:
-        save_experiments(clone, asked.experiments)
+        save_experiments(clone, options.experiments)
         print(
-            f"{asked.experiments} experiments: {seconds(clone):.2f} s the first time (15 at most is wanted)", flush=True
+            f"{options.experiments} experiments: {seconds(clone):.2f} s the first time (goal: 15 at most)", flush=True
         )
-        for _ in range(asked.repeats):
-            print(f"{asked.experiments} experiments: {seconds(clone):.2f} s again (2 at most is wanted)", flush=True)
+        for _ in range(options.repeats):
+            print(f"{options.experiments} experiments: {seconds(clone):.2f} s again (goal: 2 at most)", flush=True)
 
 
 if __name__ == "__main__":

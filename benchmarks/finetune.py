@@ -1,11 +1,11 @@
-"""Which values of params.yaml keep pretrained weights alive: validation mAP50 over lr0, nbs, warm-up, freeze and head.
+"""Measure which settings preserve pretrained weights: validation mAP50 for values of lr0, nbs, head and other keys.
 
     python -m benchmarks.finetune --model yolov8n.pt [--head "{person: Normal}"] [--zip coco128.zip] [--splits 5]
 
-The base is presets/tiny_coco.yaml. Every other setting differs from it in the values that its line names. Each setting
-is trained once on each of several splits of COCO128's photographs of people (`data.seed` 0, 1, ...), by this project's
-own train(), with one thread, one training a core. The model without any training is measured on the same splits.
-Results go to .cache/finetune/results.csv as they come, so the same command goes on after a kill.
+The base is presets/tiny_coco.yaml. Every other setting differs from it in the values that its row names. This project's
+train() trains each setting once on each of several splits of COCO128's photographs of people (`data.seed` 0, 1, ...).
+There is one training per core, with one thread each. The model without training is measured on the same splits. Each
+result is saved to .cache/finetune/results.csv at once, so the same command resumes after a kill.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MAIN: list[dict[str, Any]] = [
     ULTRALYTICS,
     {**ULTRALYTICS, "head": "new"},
 ]
-"""Settings that are trained on every split, by what they change of the base. `epochs: 0` is no training at all."""
+"""Changes of the base that are trained on every split. `epochs: 0` means no training."""
 
 DETAIL: list[dict[str, Any]] = [
     {"data.imgsz": 416},
@@ -65,29 +65,29 @@ DETAIL: list[dict[str, Any]] = [
     *({"scale": scale} for scale in (0.0, 0.5)),
     {"mosaic": 1.0},
 ]
-"""Settings that are trained on the first DETAIL_SPLITS splits."""
+"""Changes of the base that are trained on the first DETAIL_SPLITS splits."""
 
 DETAIL_SPLITS = 3
 
 
 def data_of(split: int, imgsz: int | None, archive: str | None) -> Path:
-    """Return the photographs with that `data.seed` and `data.imgsz`, prepared once."""
+    """Return the folder of the photographs with this `data.seed` and `data.imgsz`; prepare them if needed."""
     out = HOME / f"data-{split}-{imgsz}"
     if not out.is_dir():
-        given = {
+        values = {
             **params_file.read(params_file.PARAMS)["data"],
             "source": "coco128",
             "zip": archive,
             "seed": split,
             "imgsz": imgsz,
         }
-        given["split"] = dict.fromkeys(("train", "val", "test"))
-        prepare(Data.model_validate(given), out, workers=1)
+        values["split"] = dict.fromkeys(("train", "val", "test"))
+        prepare(Data.model_validate(values), out, workers=1)
     return out
 
 
 def run(arguments: Mapping[str, Any], data: Path) -> tuple[float, float]:
-    """Train once; return mAP50 of the validation split and the seconds that it took. In a process of its own."""
+    """Train once; return mAP50 on the validation split (0 to 1) and the seconds. It runs in a process of its own."""
     from stages.detector.training import train
     from stages.detector.ultralytics import set_threads
 
@@ -98,15 +98,15 @@ def run(arguments: Mapping[str, Any], data: Path) -> tuple[float, float]:
             from stages.detector.as_is import measure
             from stages.experiments.identity import code_digests
 
-            measured = measure(arguments, data, code_digests("evaluate"))
-            if measured is None:
-                raise ValueError("the weights know none of the classes: there is no model as it is")
-            return measured.validated, time.monotonic() - begun
+            as_is = measure(arguments, data, code_digests("evaluate"))
+            if as_is is None:
+                raise ValueError("the weights have none of the classes, so there is no model without training")
+            return as_is.validated, time.monotonic() - begun
         return train(arguments, data, Path(folder)).metrics["mAP50"], time.monotonic() - begun
 
 
-def known() -> Results:
-    """Return mAP50 and seconds of what was measured before, by model, split and setting."""
+def saved_results() -> Results:
+    """Return the results of earlier runs."""
     if not RESULTS.is_file():
         return {}
     with RESULTS.open(encoding="utf-8", newline="") as file:
@@ -116,8 +116,8 @@ def known() -> Results:
         }
 
 
-def keep(results: Results) -> None:
-    """Write all results."""
+def save(results: Results) -> None:
+    """Write all results to the file."""
     lines = [",".join(COLUMNS)]
     for (model, split, setting), (value, seconds) in sorted(results.items()):
         quoted = '"' + setting.replace('"', '""') + '"'
@@ -131,15 +131,15 @@ def main() -> None:
     parser.add_argument("--head", default="keep")
     parser.add_argument("--zip", help="a local copy of coco128.zip")
     parser.add_argument("--splits", type=int, default=5)
-    parser.add_argument("--main", action="store_true", help="leave the settings out that are trained on fewer splits")
-    asked = parser.parse_args()
+    parser.add_argument("--main", action="store_true", help="skip the settings that are trained on fewer splits")
+    options = parser.parse_args()
     HOME.mkdir(parents=True, exist_ok=True)
     base = yaml.safe_load((ROOT / "presets" / "tiny_coco.yaml").read_text(encoding="utf-8"))
-    changes = {"model": asked.model, "head": yaml.safe_load(asked.head), "seed": 0, "device": "cpu"}
+    changes = {"model": options.model, "head": yaml.safe_load(options.head), "seed": 0, "device": "cpu"}
     base = {**{key: value for key, value in base.items() if key not in GROUPS}, **changes}
-    results = known()
-    chosen = [(setting, asked.splits) for setting in MAIN]
-    chosen += [] if asked.main else [(setting, min(asked.splits, DETAIL_SPLITS)) for setting in DETAIL]
+    results = saved_results()
+    chosen = [(setting, options.splits) for setting in MAIN]
+    chosen += [] if options.main else [(setting, min(options.splits, DETAIL_SPLITS)) for setting in DETAIL]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         waiting = {}
         for setting, splits in chosen:
@@ -147,12 +147,12 @@ def main() -> None:
             for split in range(splits):
                 key = key_of(arguments, imgsz, split)
                 if key not in results:
-                    waiting[pool.submit(run, arguments, data_of(split, imgsz, asked.zip))] = key
+                    waiting[pool.submit(run, arguments, data_of(split, imgsz, options.zip))] = key
         for number, done in enumerate(as_completed(waiting), start=1):
             results[waiting[done]] = done.result()
-            keep(results)
+            save(results)
             print(f"{number} of {len(waiting)}", flush=True)
-    print("\n".join(table(base, results, chosen, asked.splits)))
+    print("\n".join(table(base, results, chosen, options.splits)))
 
 
 def setting_of(values: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
@@ -162,14 +162,14 @@ def setting_of(values: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
 
 
 def key_of(arguments: Mapping[str, Any], imgsz: int | None, split: int) -> tuple[str, int, str]:
-    """Return what a result is kept under."""
+    """Return the key of a result: model, split, and the setting as text."""
     return Path(arguments["model"]).name, split, f"{json.dumps(arguments, sort_keys=True)} data {imgsz}"
 
 
 def table(
     base: Mapping[str, Any], results: Results, chosen: Sequence[tuple[Mapping[str, Any], int]], splits: int
 ) -> list[str]:
-    """Return the lines of a table: each setting, its mAP50 on each split, and the mean difference to the base."""
+    """Return the lines of a table: each setting, its mAP50 on each split, the mean, and the difference to the base."""
     rows = []
     preset = [results[key_of(*setting_of(base), split)][0] for split in range(splits)]
     for setting, count in chosen:
@@ -179,8 +179,8 @@ def table(
         cells = [f"{value:.3f}" for value in values] + ["-"] * (splits - count)
         gain = statistics.mean(values) - statistics.mean(preset[:count])
         rows.append([name, *cells, f"{statistics.mean(values):.3f}", f"{gain:+.3f}"])
-    head = ("setting", *(f"split {split}" for split in range(splits)), "mean", "to the base on the same splits")
-    return markdown_table(head, rows)
+    header = ("setting", *(f"split {split}" for split in range(splits)), "mean", "to the base on the same splits")
+    return markdown_table(header, rows)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Throughput of prepare() beside the bare loop of OpenCV: read, decode, reduce, encode, write.
+"""Compare the throughput of prepare() with a bare OpenCV loop: read, decode, reduce, encode, write.
 
     python -m benchmarks.prepare [--images 10000] [--pairs 3]
 
-Both reduce the same 640x480 JPEG files to 320 pixels, with one process a core. Each run is a process of its own; the
-two run in turn. Printed: images a second, from the call to the last file; the ratio pair by pair; and the
-largest memory of any process. Wants 0.9 or more.
+Both run in turn and reduce the same 640x480 JPEG files to 320 pixels, with one process per core. The benchmark prints
+for each pair: the images per second, from the call to the last file; the largest memory of any process; and the ratio.
+The goal is a median ratio of 0.9 at least.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ import cv2
 import numpy as np
 
 from stages.base.paths import main_root
+from stages.data.drawing.scenes import draw
 from stages.data.preparation import prepare
 from stages.data.samples import JPEG_QUALITY, encode
-from stages.data.sources import synthetic
 from stages.params import file as params_file
 from stages.params.schema import Data
 
@@ -39,17 +39,17 @@ DISTINCT = 100  # drawn pictures; the others are copies of them
 
 
 def make_folder(folder: Path, images: int) -> None:
-    """A folder in YOLO's layout with JPEG files of 640x480 pixels."""
+    """Write a folder in YOLO's layout with JPEG files of 640x480 pixels."""
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True)
-    drawn = [encode(synthetic.draw(random.Random(number), 640)[0][80:560]) for number in range(DISTINCT)]
+    drawn = [encode(draw(random.Random(number), 640)[0][80:560]) for number in range(DISTINCT)]
     for number in range(images):
         (folder / "images" / f"{number:06d}.jpg").write_bytes(drawn[number % DISTINCT])
         (folder / "labels" / f"{number:06d}.txt").write_text("0 0.5 0.5 0.25 0.5\n", encoding="utf-8")
 
 
 def bare(folder: Path, out: Path) -> None:
-    """What OpenCV alone does with the images, in one process a core."""
+    """Reduce the images with OpenCV alone, in one process per core."""
     images = sorted((folder / "images").iterdir())
     out.mkdir()
     spawn = get_context("spawn")
@@ -68,13 +68,13 @@ def _bare_one(image: Path, out: Path) -> None:
 
 
 def ours(folder: Path, out: Path) -> None:
-    """The stage's function, with its checks, labels, digest and summary."""
-    given = params_file.read(params_file.PARAMS)["data"]
-    prepare(Data.model_validate({**given, "source": "yolo", "path": str(folder), "imgsz": LONGEST}), out)
+    """Reduce the images with prepare(), which also checks them and writes labels, a digest and a summary."""
+    values = params_file.read(params_file.PARAMS)["data"]
+    prepare(Data.model_validate({**values, "source": "yolo", "path": str(folder), "imgsz": LONGEST}), out)
 
 
 def run_side(side: str, folder: Path) -> None:
-    """One measured run; prints seconds and the largest memory of the parent and of a worker, in MB."""
+    """Measure one run; print its seconds and the largest memory of this process and of a worker, in MiB."""
     out = folder.parent / "out"
     shutil.rmtree(out, ignore_errors=True)
     begun = time.perf_counter()
@@ -95,6 +95,7 @@ def _memory() -> float | None:
 
 
 def measure(side: str, folder: Path) -> dict[str, float]:
+    """Measure one run in a process of its own; return its seconds and its largest memory in MiB."""
     command = [sys.executable, "-m", "benchmarks.prepare", "--side", side, "--folder", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -106,27 +107,29 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--side", choices=["ours", "bare"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.side:
-        run_side(asked.side, asked.folder)
+    options = parser.parse_args()
+    if options.side:
+        run_side(options.side, options.folder)
         return
-    kept = main_root() / ".cache"
-    kept.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept) as work:
+    cache = main_root() / ".cache"
+    cache.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as work:
         folder = Path(work) / "source"
-        make_folder(folder, asked.images)
-        measure("bare", folder)  # warms the files
+        make_folder(folder, options.images)
+        measure("bare", folder)  # fills the system's file cache
         ratios = []
-        for pair in range(asked.pairs):
+        for pair in range(options.pairs):
             first, second = measure("ours", folder), measure("bare", folder)
             ratios.append(second["seconds"] / first["seconds"])
             print(
-                f"pair {pair + 1}: prepare {asked.images / first['seconds']:.0f} images/s, {first['memory']:.0f} MB;  "
-                f"bare loop {asked.images / second['seconds']:.0f} images/s, {second['memory']:.0f} MB;  "
-                f"ratio {ratios[-1]:.3f}",
+                f"pair {pair + 1}: prepare {options.images / first['seconds']:.0f} images/s, "
+                f"{first['memory']:.0f} MiB;  bare loop {options.images / second['seconds']:.0f} images/s, "
+                f"{second['memory']:.0f} MiB;  ratio {ratios[-1]:.3f}",
                 flush=True,
             )
-    print(f"median ratio of throughput over {asked.pairs} pairs: {statistics.median(ratios):.3f} (0.9 is wanted)")
+    print(
+        f"median ratio of throughput over {options.pairs} pairs: {statistics.median(ratios):.3f} (goal: 0.9 at least)"
+    )
 
 
 if __name__ == "__main__":

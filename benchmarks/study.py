@@ -1,13 +1,15 @@
-"""A study beside bare trainings of the same points, each in a fresh process; and a study with 2,000 trials.
+"""Compare a study with bare trainings of the same points, and measure a study with 2,000 trials.
 
     python -m benchmarks.study [--trials 4] [--pairs 3] [--workers 1]
 
-The study runs in a clone of this repository, on its committed data and parameters, without pruning. Printed pair by
-pair: seconds of the study, seconds of the bare trainings one after another, their ratio (under 1 is wanted), and what
-a trial took beside its training (2 s at most is wanted): the median from asking to telling, less the training, without
-the first trial of the worker, which waits for it to start.
-Then, with 2,000 finished trials in the storage: seconds to the next suggestion (1 at most), and to study.json and
-trials.csv (5 at most).
+Each pair runs in a fresh clone of this repository, on its committed data and parameters, without pruning. The bare
+trainings run one after another, each in its own process. The benchmark prints for each pair: the seconds of the study,
+the seconds of the bare trainings, and their ratio. The ratio should be under 1. It also prints the time that a trial
+takes beside its training, which should be 2 s at most. This is the median time from the start to the end of a trial,
+minus its training. The first trial of each worker is left out, because it waits for the worker to start.
+
+Then it prints two times for a storage with 2,000 finished trials: seconds to the next suggestion (1 at most is the
+goal), and seconds to the content of study.json and trials.csv (5 at most).
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import optuna
 
 from benchmarks import fresh_clone
+
+OWN_SOURCES = ("sampler", "enqueued")  # of the trials that the study itself has trained
 
 BARE = """
 from ultralytics import YOLO
@@ -34,76 +39,119 @@ MANY = """
 import time
 from stages.params import file as params_file
 from stages.services.storage import open_storage
-from stages.search.study import Study, identity
+from stages.search.identity import identity
+from stages.search.next_trial import next_trial
+from stages.search.study import Study
+from stages.search.summary import summary
 from stages.search.tables import table
 from optuna.trial import create_trial
 import optuna
 content = params_file.read(params_file.PARAMS)
-given = params_file.validate({**content, "tune": {**content["tune"], "trials": 2001}})
-study = Study(given, identity(given, "many", {}), open_storage(None))
-source = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-made = []
+params = params_file.validate({**content, "tune": {**content["tune"], "trials": 2001}})
+study = Study(params, identity(params, "many", {}), open_storage(None))
+distributions = study.space.distributions
+random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+trials = []
 for number in range(2000):
-    point = source.ask(fixed_distributions=study.distributions).params
+    point = random.ask(fixed_distributions=distributions).params
     facts = {"source": "sampler", "name": f"{study.name}-{number:03d}", "epochs": point["epochs"], "seconds": 30.0}
     value = 0.5 + point["epochs"] / 20 - abs(point["lr0"] - 0.002) * 10
-    made.append(create_trial(params=point, distributions=study.distributions, value=value, user_attrs=facts))
-study._study.add_trials(made)
-for what in ("first", "next"):
+    trials.append(create_trial(params=point, distributions=distributions, value=value, user_attrs=facts))
+study.optuna_study.add_trials(trials)
+for which in ("first", "next"):
     begun = time.perf_counter()
-    trial = study.ask()
-    print(f"2,000 trials: {what} suggestion after {time.perf_counter() - begun:.2f} s", flush=True)
+    trial = next_trial(study)
+    print(f"2,000 trials: {which} suggestion after {time.perf_counter() - begun:.2f} s", flush=True)
     study.fail(trial, "refused", "a benchmark")
 begun = time.perf_counter()
-size = len(table(study.trials(), list(study.distributions))), study.summary()
+summary(study, params.tune), table(study.trials(), list(distributions))
 print(f"2,000 trials: study.json and trials.csv after {time.perf_counter() - begun:.2f} s")
 """
 
 
-def run(command: list[str], where: Path, **environment: str) -> float:
-    """Wall time of a command."""
+class Pair(NamedTuple):
+    """The times of a study and of bare trainings of its points, in seconds.
+
+    Attributes:
+        trials: The number of trials that the study has trained.
+        study: The whole process of the study.
+        bare: The processes of the bare trainings, added up.
+        beside_training: The median time of a trial beside its training.
+    """
+
+    trials: int
+    study: float
+    bare: float
+    beside_training: float
+
+
+def run(command: list[str], folder: Path, **environment: str) -> float:
+    """Run a command in a folder; return its wall time in seconds."""
     quiet = {"YOLO_VERBOSE": "false", "YOLO_OFFLINE": "true", **environment}
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "OPTUNA_"))}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "OPTUNA_"))}
     begun = time.perf_counter()
-    subprocess.run(command, cwd=where, env={**kept, **quiet}, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=folder, env={**inherited, **quiet}, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
 
-def pair(clone: Path, number: int) -> tuple[float, float, float]:
-    """Seconds of a study, of bare trainings of its points, and of a trial beside its training."""
-    reports = clone / "reports" / "study" / "trials.csv"
-    text = (clone / "params.yaml").read_text(encoding="utf-8")
-    seed = f"  seed: {number}  # of the sampler"
-    (clone / "params.yaml").write_text(text.replace("  seed: 0             # of the sampler", seed), encoding="utf-8")
-    storage = f"sqlite:///{clone.as_posix()}/.study/{number}.db"
-    study = run([sys.executable, "-m", "stages.study"], clone, OPTUNA_STORAGE=storage)
-    with reports.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["source"] in ("sampler", "enqueued")]
-    given = _arguments(clone)
-    bare = 0.0
-    for row in rows:
-        point = {"epochs": int(row["epochs"]), "imgsz": int(row["imgsz"]), "batch": int(row["batch"])}
-        arguments = {**given, **point, "nbs": point["batch"], "lr0": float(row["lr0"]), "scale": float(row["scale"])}
-        model = arguments.pop("model")
-        data = str(clone / "data" / "prepared" / "data.yaml")
-        code = BARE.format(model=model, arguments=arguments, data=data, out=str(clone / ".cache" / "bare"))
-        bare += run([sys.executable, "-c", code], clone, YOLO_CONFIG_DIR=str(clone / ".yolo"))
-    (clone / "params.yaml").write_text(text, encoding="utf-8")
-    return study, bare, beside_training(storage)
+def measure_pair(number: int, trials: int, workers: int) -> Pair:
+    """Run a study in a fresh clone, then the bare trainings of its points.
+
+    Every pair needs a clone of its own: a study reuses the finished trainings of its repository, so in a shared clone
+    the second study would train nothing.
+
+    Args:
+        number: The number of the pair, which seeds the sampler.
+        trials: The number of trials beside the committed baseline, which counts as a trial.
+        workers: Trainings at once.
+    """
+    with fresh_clone() as clone:
+        params = clone / "params.yaml"
+        text = params.read_text(encoding="utf-8")
+        for old, new in (
+            ("  trials: 16 ", f"  trials: {trials + 1} "),
+            ("  workers: null", f"  workers: {workers}"),
+            ("  pruner: median", "  pruner: none"),
+            ("  seed: 0             # of the sampler", f"  seed: {number}  # of the sampler"),
+        ):
+            assert old in text, old
+            text = text.replace(old, new)
+        params.write_text(text, encoding="utf-8")
+        run([sys.executable, "-m", "dvc", "repro", "prepare"], clone)
+        arguments = _arguments(clone)  # before the study, which writes the best point to params.yaml
+        storage = f"sqlite:///{clone.as_posix()}/.study/benchmark.db"
+        study = run([sys.executable, "-m", "stages.study"], clone, OPTUNA_STORAGE=storage)
+        with (clone / "reports" / "study" / "trials.csv").open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["source"] in OWN_SOURCES]
+        assert rows, "the study has trained nothing: are its points among the committed results?"
+        bare = sum(_train_bare(clone, arguments, row) for row in rows)
+        return Pair(len(rows), study, bare, _beside_training(storage, workers))
 
 
-def beside_training(storage: str) -> float:
-    """Median seconds of a trial of the only study in a storage, from asking to telling, less its training."""
+def _train_bare(clone: Path, arguments: dict[str, object], row: dict[str, str]) -> float:
+    """Train at the point of a row of trials.csv with Ultralytics alone; return the seconds."""
+    point = {"epochs": int(row["epochs"]), "imgsz": int(row["imgsz"]), "batch": int(row["batch"])}
+    searched = {**point, "nbs": point["batch"], "lr0": float(row["lr0"]), "scale": float(row["scale"])}
+    rest = {key: value for key, value in {**arguments, **searched}.items() if key not in ("model", "head")}
+    data = str(clone / "data" / "prepared" / "data.yaml")
+    code = BARE.format(model=arguments["model"], arguments=rest, data=data, out=str(clone / ".cache" / "bare"))
+    return run([sys.executable, "-c", code], clone, YOLO_CONFIG_DIR=str(clone / ".yolo"))
+
+
+def _beside_training(storage: str, workers: int) -> float:
+    """Return the median seconds of a trial beside its training, for the only study in a storage."""
     (name,) = optuna.get_all_study_names(storage)
-    own = [trial for trial in optuna.load_study(study_name=name, storage=storage).trials if trial.number > 1]
+    trials = optuna.load_study(study_name=name, storage=storage).trials
+    own = [trial for trial in trials if trial.user_attrs.get("source") in OWN_SOURCES]
     return statistics.median(
         (trial.datetime_complete - trial.datetime_start).total_seconds() - trial.user_attrs["seconds"]
-        for trial in own
+        for trial in own[workers:]
         if trial.datetime_complete and trial.datetime_start
     )
 
 
 def _arguments(clone: Path) -> dict[str, object]:
+    """Return the training arguments of a clone's params.yaml."""
     code = "from stages.params.file import load; print(load().training())"
     done = subprocess.run([sys.executable, "-c", code], cwd=clone, check=True, capture_output=True, text=True)
     return dict(eval(done.stdout))
@@ -111,34 +159,23 @@ def _arguments(clone: Path) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=4)
+    parser.add_argument("--trials", type=int, default=4, help="more than --workers")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1)
-    asked = parser.parse_args()
+    options = parser.parse_args()
+    ratios = []
+    for number in range(options.pairs):
+        pair = measure_pair(number, options.trials, options.workers)
+        ratios.append(pair.study / pair.bare)
+        print(
+            f"pair {number + 1}: study of {pair.trials} trials {pair.study:.1f} s, bare {pair.bare:.1f} s, "
+            f"ratio {ratios[-1]:.3f}; beside its training a trial took {pair.beside_training:.2f} s",
+            flush=True,
+        )
+    print(f"median ratio of time over {options.pairs} pairs: {statistics.median(ratios):.3f} (goal: under 1)")
     with fresh_clone() as clone:
-        run([sys.executable, "-m", "dvc", "repro", "prepare"], clone)
-        params = clone / "params.yaml"
-        text = params.read_text(encoding="utf-8")
-        for old, new in (
-            ("  trials: 16 ", f"  trials: {asked.trials + 1} "),  # the committed baseline is one
-            ("  workers: null", f"  workers: {asked.workers}"),
-            ("  pruner: median", "  pruner: none"),
-        ):
-            assert old in text, old
-            text = text.replace(old, new)
-        params.write_text(text, encoding="utf-8")
-        ratios = []
-        for number in range(asked.pairs):
-            study, bare, beside = pair(clone, number)
-            ratios.append(study / bare)
-            print(
-                f"pair {number + 1}: study of {asked.trials} trials {study:.1f} s, bare {bare:.1f} s, "
-                f"ratio {ratios[-1]:.3f}; beside its training a trial took {beside:.2f} s",
-                flush=True,
-            )
-        print(f"median ratio of time over {asked.pairs} pairs: {statistics.median(ratios):.3f} (under 1 is wanted)")
         done = subprocess.run([sys.executable, "-c", MANY], cwd=clone, check=True, capture_output=True, text=True)
-        print(done.stdout, end="")
+    print(done.stdout, end="")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""A pipeline that trains, tunes and judges a person detector: one module a stage, and the subjects that they share."""
+"""A pipeline that trains, tunes and evaluates a person detector: a module for each stage, and packages by subject."""
 
 import os
 
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before any module here imports MLflow, which reads it then
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before the first import of MLflow, which reads it

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from stages.base import failures
 from stages.base.failures import BadParams
 
-# Each command imports what it needs when it runs: DVC, MLflow and Ultralytics take seconds to import.
+if TYPE_CHECKING:
+    from stages.params.schema import Params
+
+# Each command imports its modules when it runs: DVC, MLflow and Ultralytics take seconds to import.
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def cli() -> None:
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Commands beside DVC's own. Run them in the repository."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @cli.command()
@@ -26,28 +34,26 @@ def preset(name: str | None, values: tuple[str, ...]) -> None:
     python -m stages preset tiny_coco
     python -m stages preset finetune data.path=photos
     """
-    from stages.detector.arguments import check_arguments
     from stages.params.preset import presets, write_preset
 
     if name is None:
         print("\n".join(f"{preset}: {purpose}" for preset, purpose in presets().items()))
     else:
-        write_preset(name, values, check_arguments)
+        write_preset(name, values, _check)
 
 
 @cli.command()
 @click.argument("sweeps", nargs=-1, metavar="KEY=VALUE,VALUE...")
 def grid(sweeps: tuple[str, ...]) -> None:
-    """Check a grid and queue its points under names that say what they vary.
+    """Check a grid and queue its points, with names that state the varied values.
 
     \b
     python -m stages grid epochs=3,5 imgsz=128,160
     dvc queue start -j 2
     """
-    from stages.detector.arguments import check_arguments
     from stages.experiments.grid import queue_grid
 
-    queue_grid(sweeps, check_arguments)
+    queue_grid(sweeps, _check)
 
 
 @cli.command()
@@ -60,7 +66,7 @@ def compare() -> None:
 
 @cli.command()
 def sync() -> None:
-    """Mirror to MLflow the runs that it does not have."""
+    """Copy the runs that MLflow lacks to MLflow."""
     from stages.tracking.sync import sync_all
 
     sync_all()
@@ -78,7 +84,7 @@ def push(remote: str) -> None:
 @cli.command()
 @click.argument("remote", default="origin", metavar="[GIT_REMOTE]")
 def pull(remote: str) -> None:
-    """Take what the team has shared."""
+    """Fetch data, models, experiments and runs of the team."""
     from stages.experiments.share import pull as pull_all
 
     pull_all(remote)
@@ -86,7 +92,7 @@ def pull(remote: str) -> None:
 
 @cli.command()
 def services() -> None:
-    """Say whether MLflow, the database of studies and DVC's remote can be used."""
+    """Check whether MLflow, the database of studies and DVC's remote can be used."""
     from stages.services.check import check
 
     check()
@@ -101,7 +107,21 @@ def registry(action: str | None) -> None:
     show_staging(move_back=action == "undo")
 
 
+def _check(params: Params, name: str) -> None:
+    """Check the parameters that the schema of params.yaml does not check: the data source and Ultralytics' arguments.
+
+    Raises:
+        BadParams: A parameter is wrong. The message begins with `name`.
+    """
+    from stages.data.sources import check_source
+    from stages.detector.arguments import check_arguments
+
+    check_source(params, name)
+    check_arguments(params, name)
+
+
 def main() -> None:
+    """Run the command line, and turn its errors into this project's own."""
     try:
         cli(prog_name="python -m stages", standalone_mode=False)
     except click.Abort as error:

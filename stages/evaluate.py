@@ -1,9 +1,9 @@
-"""Stage evaluate: the model on the test split, which nothing else reads but the repeats that stage tune judges by.
+"""Stage evaluate: measure the model on the test split. Only the repeats of stage tune read that split too.
 
     python -m stages.evaluate
 
-Reads models/best.pt and data/prepared; writes reports/evaluate: metrics.json, and in plots/ the precision-recall curve,
-the confusion of classes and a sheet of predictions beside the truth. Then the run is whole, and so is its mirror.
+Reads models/best.pt and data/prepared. Writes reports/evaluate: metrics.json, and in plots/ the precision-recall curve,
+the confusion of classes and a sheet of predicted beside true boxes. Then it completes the run in MLflow.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from stages.tracking.sync import mirror_this_run
 
 
 def main() -> None:
-    given = params_file.load()
-    result = evaluate_with_report(MODEL, DATA, given.imgsz, given.device, given.data.classes, REPORTS / "evaluate")
+    params = params_file.load()
+    result = evaluate_with_report(MODEL, DATA, params.imgsz, params.device, params.data.classes, REPORTS / "evaluate")
     print(
         f"test split: mAP50 {result.metrics['mAP50']:.3f}, mAP50-95 {result.metrics['mAP50-95']:.3f}, "
-        f"{result.metrics['ms_per_image']:.1f} ms an image"
+        f"{result.metrics['ms_per_image']:.1f} ms per image"
     )
     mirror_this_run(MODEL, "evaluate")
 

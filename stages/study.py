@@ -1,10 +1,10 @@
-"""Stage study: Optuna's search, and the best parameters written to params.yaml.
+"""Stage study: search with Optuna, and write the best parameters to params.yaml.
 
     python -m stages.study
 
-Ends at once unless a command asks for it: `dvc exp run tune` does. Reads params.yaml and data/prepared; writes
-reports/study (study.json, trials.csv, history.csv, compared.csv) and, where a trial was better than what params.yaml
-holds, its searched keys.
+The stage ends at once unless a command asks for a study, as `dvc exp run tune` does. It reads params.yaml and
+data/prepared. It writes reports/study (study.json, trials.csv, history.csv, compared.csv). If a trial beats the values
+in params.yaml, it writes the searched keys there too.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ PLACEHOLDERS = {
 
 
 def main() -> None:
-    for name, content in PLACEHOLDERS.items():  # DVC wants to see every file of a stage
+    for name, content in PLACEHOLDERS.items():  # DVC requires every output of a stage
         if not (REPORT / name).exists():
             write_atomic(REPORT / name, content)
-    if command.is_asked_for():
-        from stages.search.run import tune  # takes seconds, and each `dvc repro` and each point of a grid comes by
+    request = command.read_request()
+    if request.is_for_study:
+        from stages.search.run import run_study  # takes seconds, and each `dvc repro` runs this stage
 
-        tune(REPORT)
+        run_study(REPORT)
     else:
-        print("no study was asked for: `dvc exp run tune` runs one")
+        print(f"no study was asked for: `dvc exp run tune` runs one ({request.source})")
 
 
 if __name__ == "__main__":

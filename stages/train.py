@@ -2,9 +2,9 @@
 
     python -m stages.train
 
-Reads the training keys of params.yaml and data/prepared; writes models/best.pt and reports/train (metrics.json of the
-validation split, curves over the epochs), and shows the run in MLflow while it trains. Where the model is pretrained,
-it is measured first, without any training: what the training adds is the difference.
+Reads the training keys of params.yaml and data/prepared. Writes models/best.pt and reports/train (metrics.json of the
+validation split, curves over the epochs), and shows the run in MLflow while it trains. A pretrained model is measured
+first without training, so that the gain by the training is known.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stages.detector.as_is import AsIs, measure
 from stages.detector.fine_tuning import watch
 from stages.detector.training import Epoch, Listener, Trained
 from stages.detector.training_report import train_with_report
-from stages.experiments import lock, names
+from stages.experiments import names, results
 from stages.experiments.identity import code_digests
 from stages.params import file as params_file
 from stages.tracking import record
@@ -32,12 +32,12 @@ REPORT = REPORTS / "train"
 
 
 def mirror(run: Mirror) -> Listener:
-    """Each metric of each epoch in MLflow."""
+    """Return a listener that writes the metrics of each epoch to MLflow."""
     return lambda epoch: run.log({(name, epoch.number): value for name, value in epoch.metrics.items()})
 
 
 def console() -> Listener:
-    """A line an epoch."""
+    """Return a listener that prints a line for each epoch."""
     begun = time.monotonic()
 
     def listen(epoch: Epoch) -> None:
@@ -53,23 +53,23 @@ def console() -> Listener:
 
 
 def main() -> None:
-    given = params_file.load()
+    params = params_file.load()
     digest = json.loads((DATA / "summary.json").read_text(encoding="utf-8"))["digest"]
     run = Mirror(run_name())
     run.begin(
         record.flat(params_file.read(params_file.PARAMS)), record.tags(commit(), digest, experiment_name(), "train")
     )
     try:
-        as_is = measure(given.training(), DATA, code_digests("evaluate"))
-        trained = _train(given.training(), run, as_is)
+        as_is = measure(params.training(), DATA, code_digests("evaluate"))
+        trained = _train(params.training(), run, as_is)
     except BaseException:
         run.end("FAILED")
         raise
     finished = json.loads((REPORT / "metrics.json").read_text(encoding="utf-8"))
-    run.log({(name, 0): value for name, value in record.finished("val", finished).items()})
+    run.log({(name, 0): value for name, value in record.by_split("val", finished).items()})
     run.end("FINISHED")
-    if lock.evaluated(ROOT):
-        mirror_this_run(MODEL, "train")  # DVC skips the stage that would
+    if results.is_evaluated(ROOT):
+        mirror_this_run(MODEL, "train")  # DVC will skip stage evaluate, which else does this
     gain = f", {trained.metrics['mAP50'] - as_is.validated:+.3f} by training" if as_is is not None else ""
     print(
         f"trained in {trained.train_seconds:.0f} s: mAP50 {trained.metrics['mAP50']:.3f} on the validation split{gain}"
@@ -77,19 +77,19 @@ def main() -> None:
 
 
 def _train(arguments: dict[str, Any], run: Mirror, as_is: AsIs | None) -> Trained:
-    """Train in a folder beside the model's, and put the model in its place when it is whole."""
+    """Train in a folder beside the model, and replace the model when the training is complete."""
     listeners, before = [console(), mirror(run)], {}
     if as_is is not None:
         print(
-            f"as it is, without training: mAP50 {as_is.validated:.3f} on the validation split, {as_is.tested:.3f} on "
-            "the test split",
+            f"without training: mAP50 {as_is.validated:.3f} on the validation split, {as_is.tested:.3f} on the test "
+            "split",
             flush=True,
         )
         listeners.append(watch(arguments, as_is))
         before = dict(zip(names.AS_IS, (as_is.validated, as_is.tested), strict=True))
     MODEL.parent.mkdir(exist_ok=True)
     work = MODEL.parent / ".train"
-    shutil.rmtree(work, ignore_errors=True)  # a killed run's
+    shutil.rmtree(work, ignore_errors=True)  # left by a killed run
     try:
         trained = train_with_report(arguments, DATA, work, REPORT, listeners, before)
         trained.model.replace(MODEL)

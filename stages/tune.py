@@ -1,10 +1,10 @@
-"""Stage tune: what was found, how sure that is, and what to put into staging.
+"""Stage tune: confirm the study, decide, and propose a model for staging.
 
     python -m stages.tune
 
-Reads reports/study and the metrics of train and evaluate; writes reports/decision.md, reports/figures and
-reports/confirmation.csv. Only where a command asks for it (`dvc exp run tune` does) are the baseline and the best
-trained again with other seeds, the whole report written and a model registered; else a short report is written.
+It reads reports/study and the metrics of train and evaluate. It writes reports/decision.md, reports/figures and
+reports/confirmation.csv. If the command asks for this stage, as `dvc exp run tune` does, the stage trains the baseline
+and the best again with other seeds, writes the full report and registers a model. Else it writes a short report.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from stages.base.files import write_atomic
 from stages.base.git import commit, git
 from stages.base.paths import REPORTS, ROOT
 from stages.decision import evidence
+from stages.decision.evidence import Evidence
 from stages.experiments import command
 from stages.experiments.names import is_study
 from stages.params.file import PARAMS, read
@@ -28,45 +29,58 @@ from stages.tracking import missed
 
 
 def main() -> None:
-    test, trained = _content(REPORTS / "evaluate/metrics.json"), _content(REPORTS / "train/metrics.json")
-    summary = _content(REPORTS / "data/summary.json")
-    now, asked, results = read(PARAMS), command.is_asked_for(), stamp(test)
-    damaged, found = "", None
-    try:
-        found = evidence.read(REPORTS / "study")
-    except evidence.Damaged as failure:
-        if asked:  # the report that is there is better than none
-            raise Failure(f"{failure}: `git checkout reports/study`, or `dvc exp run tune` makes it anew") from failure
-        damaged = str(failure)
-        print(f"warning: {damaged}", file=sys.stderr)
-    study = found.study if found is not None else {}
-    if asked and found is not None and found.best is not None and not differs(study, now, summary["digest"]):
-        from stages.report.whole import judge  # takes seconds, and each `dvc repro` and each point of a grid comes by
+    test, summary = _content(REPORTS / "evaluate/metrics.json"), _content(REPORTS / "data/summary.json")
+    as_is = _content(REPORTS / "train/metrics.json").get("as_is_test_mAP50")
+    params, is_asked_for, results = read(PARAMS), command.is_asked_for(), stamp(test)
+    tables, damaged = _tables(is_asked_for)
+    study = tables.study if tables is not None else {}
+    applies = tables is not None and tables.best is not None and not differs(study, params, summary["digest"])
+    if is_asked_for and applies and tables is not None:
+        from stages.report.full import confirm_and_report  # takes seconds, and most runs write the short report
 
-        _placeholders(keep=True)
-        judge(found, summary, test, results, REPORTS)
-    elif not asked and DECISION.is_file() and DECISION.read_text(encoding="utf-8").startswith(results):
-        print("reports/decision.md is of these results and stays as it is")
-        _placeholders(keep=True)
+        _write_placeholders(keep=True)
+        confirm_and_report(tables, summary, test, results, REPORTS)
+    elif not is_asked_for and DECISION.is_file() and DECISION.read_text(encoding="utf-8").startswith(results):
+        print("reports/decision.md is up to date")
+        _write_placeholders(keep=True)
     else:
         before = _committed("evaluate/metrics.json")
         if _committed("data/summary.json").get("digest") != summary["digest"]:
             before = {}  # numbers of other data are no comparison
-        as_is = trained.get("as_is_test_mAP50")
-        text = short_report(study, now, summary["digest"], test, before or None, damaged, as_is)
-        _placeholders(keep=False)
+        text = short_report(study, params, summary["digest"], test, before or None, damaged, as_is)
+        _write_placeholders(keep=False)
         write_atomic(DECISION, text)
         print("\n".join(line for line in text.splitlines()[2:] if line and not line.startswith("|")))
-    if any(is_study(name) for name in missed.everything()):
-        from stages.tracking.sync import mirror_pending_studies  # takes seconds, and hardly ever has anything to do
+    if any(is_study(name) for name in missed.all_notes()):
+        from stages.tracking.sync import mirror_pending_studies  # takes seconds, and is rarely needed
 
         mirror_pending_studies()
     if study:
-        print("compare: `make compare`; keep: `git add -A`, `git commit`; go on: `dvc exp run tune -S tune.trials=...`")
+        print(
+            "to compare the runs: `make compare`; to keep this result: `git add -A`, `git commit`; "
+            "to add trials: `dvc exp run tune -S tune.trials=...`"
+        )
+
+
+def _tables(is_asked_for: bool) -> tuple[Evidence | None, str]:
+    """Return the tables of the study, and the reason if they cannot be read.
+
+    Raises:
+        Failure: They cannot be read, and the command asks for the full report. An existing report is kept.
+    """
+    try:
+        return evidence.read(REPORTS / "study"), ""
+    except evidence.Damaged as failure:
+        if is_asked_for:
+            raise Failure(
+                f"{failure}: restore it with `git checkout reports/study`, or make it anew with `dvc exp run tune`"
+            ) from failure
+        print(f"warning: {failure}", file=sys.stderr)
+        return None, str(failure)
 
 
 def _committed(path: str) -> dict[str, Any]:
-    """Return the content of a report as it is in the commit that the run started from; empty where it is not there."""
+    """Return the content of a report as it is in the commit that the run started from; empty if it is not there."""
     text = git("show", f"{commit()}:./reports/{path}") if commit() else ""
     return dict(json.loads(text)) if text else {}
 
@@ -78,11 +92,11 @@ def _content(path: Path) -> dict[str, Any]:
         raise Failure(f"{path.relative_to(ROOT).as_posix()} cannot be read: run `dvc repro`") from error
 
 
-def _placeholders(keep: bool) -> None:
-    """DVC wants to see every out of a stage; what belongs to another report goes."""
+def _write_placeholders(keep: bool) -> None:
+    """Write the outs that DVC expects of this stage. Unless `keep`, delete the results of an earlier report."""
     about = FIGURES / "about.txt"
     if not about.is_file():
-        write_atomic(about, "What stands here was drawn for reports/decision.md.\n")
+        write_atomic(about, "The figures in this folder belong to reports/decision.md.\n")
     if not CONFIRMATION.is_file() or not keep:
         write_atomic(CONFIRMATION, f"{','.join(evidence.CONFIRMED)}\n")
     for figure in FIGURES.glob("*.png") if not keep else ():

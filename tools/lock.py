@@ -2,9 +2,9 @@
 
     python tools/lock.py [--upgrade]
 
-Reads requirements.in and requirements-dev.in; writes requirements.txt, requirements-dev.txt, and requirements-cuda.txt:
-the NVIDIA libraries that torch brings along on Linux. They are constraints, not requirements, so that a machine with
-torch's CPU build does not install gigabytes that it cannot use. Needs uv (`pip install uv`).
+Reads requirements.in and requirements-dev.in. Writes requirements.txt, requirements-dev.txt and requirements-cuda.txt,
+which has the NVIDIA libraries of torch on Linux. These are constraints and not requirements, so that a machine with
+torch's CPU build does not install gigabytes that it cannot use. The tool needs uv (`pip install uv`).
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ UV += ["--no-emit-index-url", "--no-header", "--annotation-style", "line"]
 CUDA = re.compile(r"(nvidia-(?!ml-py)|cuda-|triton==)")
 
 
-def compiled(source: str, known: list[str]) -> list[str]:
-    """The pins of a file of direct dependencies; without --upgrade, those known before that still fit are kept."""
+def compiled(source: str, present: list[str]) -> list[str]:
+    """Return the pins for a file of direct dependencies. Without --upgrade, the present pins stay if they still fit."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "pins.txt"
-        target.write_text("\n".join(known) + "\n", encoding="utf-8")
+        target.write_text("\n".join(present) + "\n", encoding="utf-8")
         subprocess.run([*UV, source, "--output-file", str(target), *sys.argv[1:]], cwd=ROOT, check=True)
         lines = target.read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith(("#", "-c"))]
 
 
 def pins(name: str) -> list[str]:
-    """The pins that a file has now."""
+    """Return the present pins of a file, or none if it does not exist."""
     path = ROOT / name
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [line for line in lines if line and not line.startswith(("#", "-c"))]
 
 
 def write(name: str, *lines: str) -> None:
+    """Write the lines to a file of the repository."""
     (ROOT / name).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 

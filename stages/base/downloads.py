@@ -1,4 +1,4 @@
-"""Files from the network, kept inside the main repository: whole and checked, or not there at all."""
+"""Download files, so that a file is complete and checked or does not exist."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ TIMEOUT = 30  # seconds without a byte
 
 
 def fetch(url: str, folder: Path, name: str, sha256: str | None = None) -> Path:
-    """The file `folder`/`name`, downloaded from `url` unless it is there.
+    """Return the file `folder`/`name`. If it does not exist, download it from `url`.
 
-    Several processes may ask for one file at once: one fetches it, the others wait. A download that is broken off, or
-    that does not match `sha256` (hexadecimal, unchecked when None), leaves no file.
+    Several processes may call this at once: one downloads the file, the others wait. An interrupted download, or one
+    with a wrong digest, leaves no file.
+
+    Args:
+        url: The address.
+        folder: The folder for the file.
+        name: The name of the file.
+        sha256: The expected digest, in hexadecimal. None accepts any content.
 
     Raises:
-        Failure: The address does not answer, or answers with something else; the line names it and says why.
+        Failure: The address does not answer, or the content has another digest. The message names the address and the
+            reason.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel(logging.WARNING)
@@ -36,5 +43,5 @@ def fetch(url: str, folder: Path, name: str, sha256: str | None = None) -> Path:
             raise Failure(f"{url} cannot be fetched: no answer in {TIMEOUT} s") from error
         except requests.RequestException as error:
             raise Failure(f"{url} cannot be fetched: no connection ({type(error).__name__})") from error
-        except ValueError as error:  # what pooch raises for a wrong digest
+        except ValueError as error:  # pooch raises this for a wrong digest
             raise Failure(f"{url} is not the expected file: its sha256 differs from {sha256}") from error

@@ -1,4 +1,4 @@
-"""Failures that a user can mend: one line and an exit status, never a traceback."""
+"""Failures that a user can correct: one line and an exit status, without a traceback."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections.abc import Callable
 
 
 class Failure(Exception):
-    """The work cannot be done as asked. The text is one line: the thing, its value, what is allowed, what to do."""
+    """The command cannot do its work. The text is one line: cause, value, allowed values, what to do."""
 
     status = 1
 
 
 class BadParams(Failure):
-    """A parameter is wrong, and nothing has been touched."""
+    """A parameter is wrong. No file has been changed."""
 
     status = 2
 
 
-# A full disk or a missing permission; not every platform knows of quotas.
-_OF_THE_MACHINE = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
+# Errors of the machine: a full disk or a missing permission. EDQUOT (quota) does not exist on every platform.
+_MACHINE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command's `main` and end the process: status 0, or a line on standard error and the failure's status.
+    """Run the `main` of a command. After a failure, print one line to standard error and exit with its status.
 
-    Programming errors keep their traceback: they are ours to mend, not the user's.
+    A programming error keeps its traceback, because a user cannot correct it.
     """
     try:
         main()
@@ -35,11 +35,11 @@ def run(main: Callable[[], None]) -> None:
         _end(str(failure), failure.status)
     except KeyboardInterrupt:
         _end("interrupted", 130)
-    except BrokenPipeError:  # whoever read what is printed has seen enough
+    except BrokenPipeError:  # the reader of standard output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno not in _OF_THE_MACHINE:
+        if error.errno not in _MACHINE_ERRORS:
             raise
         _end(f"{error.strerror}: {error.filename or 'a file of this repository'}", 1)
 

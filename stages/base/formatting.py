@@ -1,4 +1,4 @@
-"""How points, times and tables are written for people."""
+"""Write points, values and times as text for people, and tables in Markdown."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tabulate import tabulate
+
 
 def words(point: Mapping[str, Any]) -> str:
-    """A point as text: `epochs 5, lr0 0.002`."""
+    """Return a point as text: `epochs 5, lr0 0.002`."""
     return ", ".join(f"{key} {plain(value)}" for key, value in point.items())
 
 
 def plain(value: Any) -> str:
-    """A value as a person writes it: `0.002`, `5`, `null`, `true`, `{person: Normal}`."""
+    """Return a value as a person writes it in YAML: `0.002`, `5`, `null`, `true`, `{person: Normal}`."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
@@ -24,7 +26,7 @@ def plain(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as text, as exact as an estimate is."""
+    """Return seconds as text with the precision of an estimate: `45 s`, `12 min` or `2.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -34,12 +36,13 @@ _NUMBER = re.compile(r"[*+-]*[\d.,]+\**|-|")
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table in Markdown; columns of numbers are aligned to the right."""
-    body = list(rows)
-    numbers = [all(_NUMBER.fullmatch(row[place]) for row in body) for place, _ in enumerate(head)]
-    ruler = ["---:" if number else "---" for number in numbers]
-    return [_line(head), _line(ruler), *(_line(row) for row in body)]
+    """Return the lines of a table in Markdown. Columns of numbers are aligned to the right."""
+    body = [[_cell(text) for text in row] for row in rows]
+    columns = [[row[place] for row in body] for place, _ in enumerate(head)]
+    align = ["right" if all(_NUMBER.fullmatch(cell) for cell in column) else "left" for column in columns]
+    table = tabulate(body, [_cell(text) for text in head], "pipe", disable_numparse=True, colalign=align)
+    return table.splitlines()
 
 
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,4 +1,4 @@
-"""What git knows of the run: its commit, its name, and git's own commands."""
+"""Run git, and name the run: its experiment and its commit."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from stages.base.paths import ROOT
 
 
 def experiment_name() -> str | None:
-    """The name of the DVC experiment that this process runs for, if it runs for one."""
+    """Return the name of the DVC experiment that this process belongs to, or None outside an experiment."""
     return os.environ.get("DVC_EXP_NAME") or None
 
 
 def commit(root: Path = ROOT) -> str:
-    """The commit that the run started from, in full; empty before the first commit."""
+    """Return the full hash of the commit that the run started from, or an empty text before the first commit."""
     baseline = os.environ.get("DVC_EXP_BASELINE_REV")
     return baseline or git("rev-parse", "--verify", "--quiet", "HEAD", root=root)
 
 
 def run_name() -> str:
-    """The one name of this run in DVC and MLflow: the experiment's, or `baseline-<short commit>`."""
-    return experiment_name() or f"baseline-{commit()[:7] or 'uncommitted'}"
+    """Return the name of this run in DVC and MLflow: the name of the experiment, or `baseline-<short commit>`."""
+    return experiment_name() or baseline_name(commit())
+
+
+def baseline_name(commit: str) -> str:
+    """Return the name of the run of a commit; `commit` is empty before the first one."""
+    return f"baseline-{commit[:7] or 'uncommitted'}"
 
 
 def git(*arguments: str, root: Path = ROOT) -> str:
-    """What git prints, stripped; empty where it fails (no commit yet, no such reference)."""
+    """Run git; return its stripped output. If git fails (no commit yet, no such reference), return an empty text."""
     done = subprocess.run(
         ["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False
     )

@@ -1,4 +1,4 @@
-"""Where things are: this checkout, the main repository behind a queued experiment, and what names the run."""
+"""Paths of this checkout and of the main repository."""
 
 from __future__ import annotations
 
@@ -6,15 +6,28 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The checkout whose code is running: the main repository, or the folder that DVC made for a queued experiment."""
+"""The checkout of the running code: the main repository, or the folder that DVC makes for a queued experiment."""
 
-DATA = ROOT / "data" / "prepared"
-MODEL = ROOT / "models" / "best.pt"
+# The results of the pipeline, spelt as in dvc.yaml and dvc.lock: relative to the repository, separated by `/`.
+PREPARED_DATA = "data/prepared"
+DATA_SUMMARY = "reports/data/summary.json"
+STUDY_SUMMARY = "reports/study/study.json"
+BEST_MODEL = "models/best.pt"
+TRAIN_METRICS = "reports/train/metrics.json"
+TRAIN_CURVES = "reports/train/plots/metrics"
+TEST_METRICS = "reports/evaluate/metrics.json"
+DECISION = "reports/decision.md"
+CONFIRMATION = "reports/confirmation.csv"
+FIGURES = "reports/figures"
+"""The figures of a decision. A run without a decision has one file in this folder, which says so."""
+
+DATA = ROOT / PREPARED_DATA
+MODEL = ROOT / BEST_MODEL
 REPORTS = ROOT / "reports"
 
 
 def main_root(root: Path = ROOT) -> Path:
-    """The main repository: DVC runs queued experiments in `<main>/.dvc/tmp/exps/<name>`."""
+    """Return the main repository of a checkout. DVC runs queued experiments in `<main>/.dvc/tmp/exps/<name>`."""
     for folder in root.parents:
         if folder.parts[-3:] == (".dvc", "tmp", "exps"):
             return folder.parents[2]
@@ -22,11 +35,9 @@ def main_root(root: Path = ROOT) -> Path:
 
 
 def locate(path: str | Path) -> Path:
-    """A user's path: as it is when absolute, else from the main repository, where untracked files are."""
+    """Return the absolute path for a user's path. A relative one starts at the main repository."""
     return main_root() / os.path.expanduser(path)  # noqa: PTH111 - pathlib's raises for an unknown user
 
 
-FIGURES = "reports/figures"
-"""Where the figures of a decision are; a run that was not asked for one has a single file there, which says so."""
-
 STUDIES = main_root() / ".study"
+"""The folder of the studies' default storage, and of their locks."""

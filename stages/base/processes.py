@@ -1,4 +1,4 @@
-"""Processes that this project starts, and what becomes of them when the one that started them is killed."""
+"""End processes together with the process that started them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psutil
 
 
 def end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone: without this it would wait for work for ever."""
+    """End this process as soon as its parent process has ended. Otherwise it would wait for work for ever."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
@@ -24,7 +24,7 @@ def _wait_for_parent() -> None:
 
 
 def end_children(process: psutil.Process) -> None:
-    """Kill what a process has started: a training on several GPUs has processes of its own."""
+    """Kill all processes below a process: a training on several GPUs has processes of its own."""
     with suppress(psutil.NoSuchProcess):
         for child in process.children(recursive=True):
             with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""Sheets of pictures with boxes, as PNG."""
+"""Contact sheets: pictures with their boxes in rows, as PNG."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ COLUMNS = 4
 TILE = 192  # pixels of a tile's side
 GAP = 6
 
-# Okabe and Ito's palette, told apart with every kind of colour vision; in OpenCV's channel order.
+# Okabe and Ito's palette, which people with any colour vision can distinguish; in OpenCV's channel order.
 COLOURS = ((0, 159, 230), (233, 180, 86), (115, 158, 0), (66, 228, 240), (178, 114, 0), (0, 94, 213), (167, 121, 204))
 
 Colour = tuple[int, int, int]
 
 
 def sheet(pictures: Sequence[tuple[Pixels, Sequence[Box]]], classes: Sequence[str]) -> bytes:
-    """Pictures in rows with their boxes, as PNG. With more than one class, each box bears the name of its own."""
+    """Return pictures in rows with their boxes, as PNG. If there are several classes, each box has the class name."""
     named = len(classes) > 1
     tiles = [
         tile(pixels, [(box, COLOURS[box[0] % len(COLOURS)], classes[box[0]] if named else "") for box in boxes])
@@ -30,12 +30,12 @@ def sheet(pictures: Sequence[tuple[Pixels, Sequence[Box]]], classes: Sequence[st
 
 
 def tile(pixels: Pixels, marks: Sequence[tuple[Box, Colour, str]], title: str = "") -> Pixels:
-    """One picture scaled into a square tile, each of its boxes in a colour and with a text.
+    """Return a picture scaled into a square tile, with its boxes.
 
     Args:
-        pixels: uint8 of shape (height, width, 3).
-        marks: Boxes, their colours and texts.
-        title: Stands in the lower left corner.
+        pixels: uint8 of shape (height, width, 3), in OpenCV's channel order.
+        marks: Each box with its colour and its text.
+        title: A text for the lower left corner.
     """
     height, width = pixels.shape[:2]
     scale = TILE / max(height, width)
@@ -44,7 +44,7 @@ def tile(pixels: Pixels, marks: Sequence[tuple[Box, Colour, str]], title: str = 
     for (_, x, y, w, h), colour, text in marks:
         left, top = round((x - w / 2) * size[0]), round((y - h / 2) * size[1])
         right, bottom = round((x + w / 2) * size[0]), round((y + h / 2) * size[1])
-        if min(right - left, bottom - top) > 20:  # a dark rim, where it hides nothing
+        if min(right - left, bottom - top) > 20:  # a dark rim, if the box is large enough for it
             cv2.rectangle(canvas, (left, top), (right, bottom), (0, 0, 0), 3)
         cv2.rectangle(canvas, (left, top), (right, bottom), colour, 2 if right - left > 10 else 1)
         _write(canvas, text, max(2, left + 3), max(12, top + 13), colour)
@@ -56,20 +56,20 @@ def tile(pixels: Pixels, marks: Sequence[tuple[Box, Colour, str]], title: str = 
 
 
 def _write(canvas: Pixels, text: str, x: int, y: int, colour: Colour) -> None:
-    if text:  # on a field of its own: readable on anything
+    if text:  # on a filled rectangle, to be readable on any picture
         (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)
         cv2.rectangle(canvas, (x - 2, y - height - 2), (x + width + 1, y + 3), colour, cv2.FILLED)
         cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def grid(tiles: Sequence[Pixels], columns: int = COLUMNS) -> bytes:
-    """Tiles in rows on white, as PNG."""
+    """Return tiles in rows on white, as PNG."""
     rows = -(-len(tiles) // columns)
     canvas = np.full((rows * (TILE + GAP) + GAP, columns * (TILE + GAP) + GAP, 3), 255, np.uint8)
     for number, picture in enumerate(tiles):
         y, x = (GAP + place * (TILE + GAP) for place in divmod(number, columns))
         canvas[y : y + TILE, x : x + TILE] = picture
-    canvas &= 0xF8  # 32 levels a channel: a third of the file, and the eye sees no difference
+    canvas &= 0xF8  # 32 levels per channel: a third of the file size, without a visible difference
     encoded, content = cv2.imencode(".png", canvas)
     assert encoded, "OpenCV encodes every uint8 image as PNG"
     return content.tobytes()

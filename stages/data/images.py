@@ -1,4 +1,4 @@
-"""Images in files, and their labels in YOLO's text form."""
+"""Image files: find, decode and read them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from stages.data.samples import BadSample, Pixels
 
 SUFFIXES = frozenset({".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
 
-_END_OF_JPEG = b"\xff\xd9"
+END_OF_JPEG = b"\xff\xd9"
 
-
-_SHRUNK = {
+_DECODING = {  # OpenCV's flag for each factor
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -25,27 +24,29 @@ _SHRUNK = {
 }
 
 
-def _shrink(encoded: bytes, longest: int) -> int:
-    """By how much a JPEG can be shrunk while it is decoded, so that its longest side keeps `longest` pixels."""
+def shrink_factor(encoded: bytes, longest: int) -> int:
+    """Return the factor (1, 2, 4 or 8) to shrink a JPEG by while decoding: its longest side keeps `longest` pixels."""
     try:
-        with Image.open(io.BytesIO(encoded)) as image:  # reads the head of the file alone
+        with Image.open(io.BytesIO(encoded)) as image:  # reads only the header
             side = max(image.size)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return 1  # the decoder says what is wrong
+        return 1  # the decoder will report the reason
     return next(shrink for shrink in (8, 4, 2, 1) if shrink == 1 or side >= longest * shrink)
 
 
 def decode(encoded: bytes, shrink: int = 1) -> Pixels:
-    """The pixels of an image file, uint8 of shape (height, width, 3), in OpenCV's channel order.
+    """Return the pixels of an image file: uint8 of shape (height, width, 3), in OpenCV's channel order.
 
-    `shrink` is 1, 2, 4 or 8: both sides are divided by it, and rounded up.
+    Args:
+        encoded: The bytes of the file.
+        shrink: 1, 2, 4 or 8. Both sides are divided by it and rounded up.
 
     Raises:
-        BadSample: It is not an image.
+        BadSample: The file is not an image, or is damaged.
     """
     try:
-        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), _SHRUNK[shrink])
-    except cv2.error as error:  # more pixels than OpenCV takes
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), _DECODING[shrink])
+    except cv2.error as error:  # OpenCV raises this for an image with too many pixels
         raise BadSample(f"cannot be decoded: {error.err}") from error
     if pixels is None:
         raise BadSample("not an image, or damaged")
@@ -53,29 +54,33 @@ def decode(encoded: bytes, shrink: int = 1) -> Pixels:
 
 
 def read_image(path: Path) -> Pixels:
-    """The pixels of an image file of the prepared data. (OpenCV's own reader fails on Windows for names like é.jpg.)"""
+    """Return the pixels of an image file, as `decode` does. OpenCV's reader fails on Windows for é.jpg."""
     return decode(path.read_bytes())
 
 
-def _whole(encoded: bytes) -> bytes:
-    """A JPEG without its end mark, completed when only bytes behind the image are to blame.
+def with_end_mark(encoded: bytes) -> bytes:
+    """Return a JPEG with the end mark appended, for a file that does not end with it.
 
-    OpenCV fills what is missing with grey and says nothing, so a strict decoder decides. The mark is appended because
-    Ultralytics encodes files without it again, in place.
+    A file with other bytes after a complete image is usable. OpenCV fills a missing part with grey in silence, so a
+    strict decoder checks that the image is complete. The mark is appended because Ultralytics rewrites a file without
+    it, in place.
+
+    Raises:
+        BadSample: The image is truncated or damaged.
     """
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             image.load()
     except Exception as error:  # Pillow raises many kinds for damaged files
         raise BadSample("truncated or damaged JPEG") from error
-    return encoded + _END_OF_JPEG
+    return encoded + END_OF_JPEG
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images below a folder, hidden ones left out, in an order that is the same everywhere."""
-    found = []
-    for place, folders, files in os.walk(folder):
+    """Return the images below a folder, without hidden ones, in an order that is the same on every machine."""
+    images = []
+    for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        here = Path(place)
-        found += [here / name for name in files if name[0] != "." and Path(name).suffix.lower() in SUFFIXES]
-    return sorted(found, key=lambda path: path.parts)
+        names = [name for name in files if name[0] != "." and Path(name).suffix.lower() in SUFFIXES]
+        images += [Path(parent) / name for name in names]
+    return sorted(images, key=lambda path: path.parts)

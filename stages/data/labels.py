@@ -1,4 +1,4 @@
-"""Labels in YOLO's text form, read and checked."""
+"""Labels: read and check YOLO's text form, and clip COCO's boxes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from pathlib import Path
 from stages.data.samples import BadSample, Box
 
 
-def read_labels(text: str, known: int, kept: Mapping[int, int]) -> tuple[Box, ...]:
-    """Boxes of a YOLO label file: `class x y width height` a line, or `class x1 y1 x2 y2 x3 y3 ...` for an outline.
+def read_labels(text: str, classes: int, kept: Mapping[int, int]) -> tuple[Box, ...]:
+    """Return the boxes of a YOLO label file.
+
+    A line is `class x y width height`, or `class x1 y1 x2 y2 x3 y3 ...` for an outline, which becomes the box around
+    it. Coordinates are fractions of the image, 0 to 1.
 
     Args:
-        text: The file's content.
-        known: How many classes the data set has.
-        kept: The class in the prepared data of each class that is kept; others are left out.
+        text: The content of the file.
+        classes: The number of classes in the data set.
+        kept: The number in the prepared data of each class that is kept. Boxes of other classes are left out.
 
     Raises:
-        BadSample: A line is malformed; the text names the line and the value.
+        BadSample: A line is malformed. The text names the line and the value.
     """
     boxes: list[Box] = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -29,26 +32,25 @@ def read_labels(text: str, known: int, kept: Mapping[int, int]) -> tuple[Box, ..
             label, *values = (float(field) for field in fields)
         except ValueError:
             raise BadSample(f"line {number}: {line.strip()[:40]!r} is not made of numbers") from None
-        if not (label.is_integer() and 0 <= label < known):
-            raise BadSample(f"line {number}: class {fields[0]}, but the data set has classes 0 to {known - 1}")
+        if not (label.is_integer() and 0 <= label < classes):
+            raise BadSample(f"line {number}: class {fields[0]}, but the data set has classes 0 to {classes - 1}")
         if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-            raise BadSample(
-                f"line {number}: {len(values)} numbers behind the class; 4 make a box, 6, 8, ... an outline"
-            )
+            raise BadSample(f"line {number}: {len(values)} numbers after the class; a box has 4, an outline 6, 8, ...")
         outside = [field for field, value in zip(fields[1:], values, strict=True) if not 0 <= value <= 1]
         if outside:
-            raise BadSample(f"line {number}: {outside[0]} is outside 0 to 1, a fraction of the image")
+            raise BadSample(f"line {number}: {outside[0]} is outside 0 to 1; it must be a fraction of the image")
         if len(values) > 4:
             values = _around(values)
         x, y, width, height = values
         if width <= 0 or height <= 0:
-            raise BadSample(f"line {number}: a box of no size")
+            raise BadSample(f"line {number}: the box has no size")
         if int(label) in kept:
             boxes.append((kept[int(label)], x, y, width, height))
     return tuple(dict.fromkeys(boxes))
 
 
 def _around(outline: list[float]) -> list[float]:
+    """Return the box around an outline: centre x, centre y, width and height."""
     xs, ys = outline[::2], outline[1::2]
     return [(min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys)]
 
@@ -56,10 +58,16 @@ def _around(outline: list[float]) -> list[float]:
 def clip(
     x: float, y: float, width: float, height: float, size: tuple[int, int]
 ) -> tuple[float, float, float, float] | None:
-    """A COCO box (upper left corner, width, height; pixels) clipped to an image of `size` (width, height).
+    """Clip a COCO box to its image.
+
+    Args:
+        x, y: The upper left corner of the box, in pixels.
+        width, height: The size of the box, in pixels.
+        size: The width and height of the image, in pixels.
 
     Returns:
-        Centre x, centre y, width and height as fractions, or None where under one pixel of a side is left.
+        Centre x, centre y, width and height as fractions of the image. None if less than one pixel of a side is left,
+        or a number is not finite.
     """
     if not all(math.isfinite(value) for value in (x, y, width, height)):
         return None
@@ -71,7 +79,11 @@ def clip(
 
 
 def label_file(image: Path) -> Path:
-    """Where an image's labels are: its path with the last folder `images` replaced by `labels`, else beside it."""
+    """Return the label file of an image.
+
+    It has the path of the image with the last folder `images` replaced by `labels`. If there is no such folder, it is
+    beside the image.
+    """
     folders = list(image.parts[:-1])
     if "images" in folders:
         folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
@@ -79,7 +91,7 @@ def label_file(image: Path) -> Path:
 
 
 def prepared_boxes(image: Path) -> tuple[Box, ...]:
-    """The boxes of an image of a prepared data set."""
+    """Return the boxes of an image in a prepared data set."""
     boxes: list[Box] = []
     for line in label_file(image).read_text(encoding="utf-8").splitlines():
         label, x, y, width, height = line.split()

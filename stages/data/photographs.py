@@ -1,4 +1,4 @@
-"""Photographs from files: their names in the prepared data set, their splits, their reading."""
+"""Photographs in files: read them, and name them in the prepared data set."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from stages.data.images import _END_OF_JPEG, _shrink, _whole, decode
+from stages.data.images import END_OF_JPEG, decode, shrink_factor, with_end_mark
 from stages.data.samples import BadSample, Box, Picture
 
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """An image file whose labels are known. A data set holds one for each image, so it is kept small.
+    """An image file with its boxes. It is small, because a data set has one for each image.
 
     Attributes:
-        path: The file, as text: a Path takes several times the memory.
-        size: (width, height) in pixels that the annotations state, to be checked; None where they state none.
+        name: The file name in the prepared data, without suffix.
+        split: train, val or test.
+        path: The file, as text, because a Path takes several times the memory.
+        origin: The file, from the folder of the data set on, as messages name it.
+        boxes: The objects in the image.
+        size: The (width, height) in pixels that the annotations state, which `read` checks. None if they state none.
     """
 
     name: str
@@ -27,10 +31,10 @@ class Photograph:
     size: tuple[int, int] | None = None
 
     def read(self, longest: int | None = None) -> Picture:
-        """Read and decode the file. Orientation in EXIF is applied, as the trainer applies it.
+        """Read and decode the file. The orientation in EXIF is applied, as the trainer does.
 
-        A JPEG that is at least twice as large as wanted is decoded at a half, a quarter or an eighth: its decoder does
-        that faster than it could be decoded whole and reduced.
+        A JPEG of at least twice the needed size is decoded at a half, a quarter or an eighth of its size, which is
+        faster than to decode all of it and then reduce it.
         """
         path = Path(self.path)
         try:
@@ -42,43 +46,48 @@ class Photograph:
         shrink = 1
         suffix = path.suffix.lower()
         if suffix in (".jpg", ".jpeg"):
-            if not encoded.endswith(_END_OF_JPEG):
-                encoded = _whole(encoded)
+            if not encoded.endswith(END_OF_JPEG):
+                encoded = with_end_mark(encoded)
             if longest:
-                shrink = _shrink(encoded, longest)
+                shrink = shrink_factor(encoded, longest)
         pixels = decode(encoded, shrink)
         height, width = pixels.shape[:2]
         if self.size and (width, height) != tuple(-(-side // shrink) for side in self.size):
-            found = f"{width * shrink}x{height * shrink}"
-            raise BadSample(f"is {found}, its annotations are for {self.size[0]}x{self.size[1]}")
+            real = f"{width * shrink}x{height * shrink}"
+            raise BadSample(f"is {real}, its annotations are for {self.size[0]}x{self.size[1]}")
         return Picture(encoded, suffix, pixels, self.boxes, reduced=shrink > 1)
 
 
 def place(photographs: Sequence[Photograph], splits: Mapping[str, str]) -> list[Photograph]:
-    """The photographs that have a split, by their origin, each with that split and a name of its own."""
+    """Return the photographs that have a split, each with that split and a unique name.
+
+    Args:
+        photographs: Photographs whose `name` and `split` are not set yet.
+        splits: The split of each photograph that has one, by its origin.
+    """
     chosen = [photograph for photograph in photographs if photograph.origin in splits]
     names = unique_names([photograph.origin for photograph in chosen])
     return [replace(p, name=name, split=splits[p.origin]) for name, p in zip(names, chosen, strict=True)]
 
 
 def unique_names(origins: Sequence[str]) -> list[str]:
-    """A file name without suffix for each origin (`b/1.jpg` is `1`, or `b_1` where another folder has a `1`)."""
+    """Return a file name without suffix for each origin: `1` for `b/1.jpg`, or `b_1` if a second folder has a `1`."""
     paths = [PurePath(origin) for origin in origins]
     stems: dict[str, int] = {}
     for path in paths:
         stems[path.stem.casefold()] = stems.get(path.stem.casefold(), 0) + 1
     names: list[str] = []
-    taken: set[str] = set()
+    used: set[str] = set()
     for path in paths:
         name = path.stem if stems[path.stem.casefold()] == 1 else "_".join([*_folders(path), path.stem])
-        name = name.lstrip(".") or "image"  # the trainer does not see files whose name begins with a dot
-        while name.casefold() in taken:  # `1.jpg` beside `1.png`
+        name = name.lstrip(".") or "image"  # the trainer skips files whose name begins with a dot
+        while name.casefold() in used:  # `1.jpg` beside `1.png`
             name += f"_{path.suffix[1:]}"
-        taken.add(name.casefold())
+        used.add(name.casefold())
         names.append(name)
     return names
 
 
 def _folders(path: PurePath) -> list[str]:
-    """The folders of a path that can stand in a file's name: neither a drive, nor the root, nor the one above."""
+    """Return the folders of a path that can be part of a file name: no drive, no root, no `..`."""
     return [part for part in path.parent.parts if part not in (path.anchor, "..", ".")]

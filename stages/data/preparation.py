@@ -1,10 +1,4 @@
-"""Stage prepare: pictures from a source become a YOLO data set with three splits.
-
-    python -m stages.prepare
-
-Reads `data` of params.yaml; writes data/prepared (images, labels, data.yaml, summary.json) and reports/data (a sheet of
-labelled samples, and the summary again where git keeps it).
-"""
+"""Turn the pictures of a source into a YOLO data set with three splits."""
 
 from __future__ import annotations
 
@@ -37,14 +31,21 @@ from stages.data.sources import collect, longest_side
 from stages.params.schema import Data
 
 SAMPLES = 16  # pictures on the sheet
-LISTED = 1000  # skipped files that the summary names; all of them are counted
-LEAST_SIDE = 10  # pixels; Ultralytics leaves out smaller images and says little
-BATCH = 64  # pictures that a process is given at a time
+LISTED = 1000  # skipped files that the summary names; it counts all of them
+LEAST_SIDE = 10  # pixels; Ultralytics skips smaller images almost in silence
+BATCH = 64  # pictures that a process gets at a time
 
 
 @dataclass(frozen=True)
 class Written:
-    """One picture of the prepared data: its file, the class of each box, and a digest of what it was made from."""
+    """A picture of the prepared data.
+
+    Attributes:
+        split: train, val or test.
+        name: The file name without suffix.
+        labels: The class of each box.
+        digest: SHA-256, in hexadecimal, of the original file and of the labels.
+    """
 
     split: str
     name: str
@@ -53,23 +54,24 @@ class Written:
 
 
 def prepare(data: Data, out: Path, workers: int | None = None) -> dict[str, Any]:
-    """Make the data set in the folder `out`, replacing it as a whole.
+    """Write the data set to the folder `out`, and replace the old one as a whole.
 
-    Pictures are read, checked, reduced and written by parallel processes; those that need no change are copied byte by
-    byte. (Not hard-linked: where DVC's cache is linked too, the cache would then share the user's own files and write-
-    protect them.)
+    Parallel processes read, check, reduce and write the pictures. A picture that needs no change is copied byte by
+    byte. It is not hard-linked: if DVC's cache has links too, the cache would share the user's files and write-protect
+    them.
 
     Args:
-        data: What to prepare.
-        out: A folder for images/, labels/, data.yaml and summary.json. It holds the old data until the new is whole.
-        workers: Processes; None is one a core. The result is the same with any number.
+        data: The group `data` of params.yaml.
+        out: A folder for images/, labels/, data.yaml and summary.json. It keeps the old data until the new is complete.
+        workers: The number of processes; None is one per core. The result does not depend on it.
 
     Returns:
-        The content of summary.json: images and boxes of each split, what was skipped or left out and why, and `digest`,
-        which is the same wherever the same data is prepared.
+        The content of summary.json: images and boxes of each split, pictures that were skipped or left out and the
+        reasons, and `digest`, which is the same on every machine for the same data.
 
     Raises:
-        Failure: The source cannot be had; files are unusable and `data.on_error` is `stop`; or a split is left empty.
+        Failure: The source cannot be used; a file cannot be used and `data.on_error` is `stop`; a class has no box in
+            one of the splits; or a process was killed.
     """
     partial_out = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial_out, ignore_errors=True)
@@ -88,6 +90,7 @@ def prepare(data: Data, out: Path, workers: int | None = None) -> dict[str, Any]
 
 
 def _write_all(data: Data, collection: Collection, out: Path, workers: int | None) -> dict[str, Any]:
+    """Write the data set to an empty folder; return the summary."""
     write = partial(_write_batch, out=out, longest=longest_side(data))
     splits: dict[str, dict[str, int]] = {split: {"images": 0, "boxes": 0} for split in SPLITS}
     classes = {split: dict.fromkeys(data.classes, 0) for split in SPLITS}
@@ -96,7 +99,7 @@ def _write_all(data: Data, collection: Collection, out: Path, workers: int | Non
     items = sorted(collection.items, key=lambda item: (item.split, item.name))
     with tqdm(total=len(items), desc="prepare", unit="image", disable=None) as bar:
         batches = (items[start : start + BATCH] for start in range(0, len(items), BATCH))
-        for result in _in_processes(write, batches, workers or min(os.cpu_count() or 1, 61)):  # Windows' most
+        for result in _in_processes(write, batches, workers or min(os.cpu_count() or 1, 61)):  # the maximum of Windows
             bar.update(len(result))
             for picture in result:
                 if isinstance(picture, Problem):
@@ -107,7 +110,7 @@ def _write_all(data: Data, collection: Collection, out: Path, workers: int | Non
                 for label in picture.labels:
                     classes[picture.split][data.classes[label]] += 1
                 digest.update(f"{picture.split}/{picture.name} {picture.digest}\n".encode())
-    _judge(data, problems, classes)
+    _check(data, problems, classes)
     summary = {
         "source": data.source,
         "digest": digest.hexdigest(),
@@ -120,21 +123,21 @@ def _write_all(data: Data, collection: Collection, out: Path, workers: int | Non
     names = dict(enumerate(data.classes))
     layout = {split: f"images/{split}" for split in SPLITS}
     write_atomic(out / "data.yaml", yaml.safe_dump({**layout, "names": names}, sort_keys=False, allow_unicode=True))
-    write_atomic(out / "summary.json", _json(summary))
+    write_atomic(out / "summary.json", json_text(summary))
     return summary
 
 
-def _judge(data: Data, problems: list[Problem], classes: dict[str, dict[str, int]]) -> None:
-    """Stop where files were unusable and that was not allowed, or where nothing is left to train or to measure on."""
+def _check(data: Data, problems: list[Problem], classes: dict[str, dict[str, int]]) -> None:
+    """Raise Failure if `data.on_error` is `stop` and there are problems, or if a class has no box in a split."""
     if problems and data.on_error == "stop":
         named = "; ".join(f"{problem.file}: {problem.reason}" for problem in problems[:3])
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise Failure(f"{named}{more}. Mend the data, or set data.on_error: skip to go on without them")
+        raise Failure(f"{named}{more}. Correct the data, or set data.on_error: skip to leave these files out")
     for split, counts in classes.items():
         lacking = [name for name, count in counts.items() if not count]
         if lacking:
             raise Failure(
-                f"split {split} has no box of {' and none of '.join(lacking)}; take more pictures or other splits"
+                f"split {split} has no box of {' and none of '.join(lacking)}; use more pictures or change data.split"
             )
 
 
@@ -143,14 +146,14 @@ def _write_batch(items: Sequence[Item], out: Path, longest: int | None) -> list[
 
 
 def _write(item: Item, out: Path, longest: int | None) -> Written | Problem:
-    """Write one picture and its labels; runs in a process of its own."""
+    """Write one picture and its labels. It runs in a worker process."""
     try:
         picture = item.read(longest)
         encoded, suffix = picture.encoded, picture.suffix
         pixels = _reduced(picture.pixels, longest) if longest else picture.pixels
         if min(pixels.shape[:2]) < LEAST_SIDE:
             raise BadSample(
-                f"is {pixels.shape[1]}x{pixels.shape[0]} pixels; the trainer takes no side under {LEAST_SIDE}"
+                f"is {pixels.shape[1]}x{pixels.shape[0]} pixels; the trainer needs at least {LEAST_SIDE} on each side"
             )
         if picture.reduced or pixels is not picture.pixels:
             encoded, suffix = encode(pixels), ".jpg"
@@ -159,9 +162,9 @@ def _write(item: Item, out: Path, longest: int | None) -> Written | Problem:
     labels = "".join(_label(box) for box in picture.boxes)
     (out / "images" / item.split / f"{item.name}{suffix}").write_bytes(encoded)
     (out / "labels" / item.split / f"{item.name}.txt").write_text(labels, encoding="utf-8", newline="\n")
-    made_from = hashlib.sha256(picture.encoded)
-    made_from.update(labels.encode())
-    return Written(item.split, item.name, tuple(box[0] for box in picture.boxes), made_from.hexdigest())
+    digest = hashlib.sha256(picture.encoded)
+    digest.update(labels.encode())
+    return Written(item.split, item.name, tuple(box[0] for box in picture.boxes), digest.hexdigest())
 
 
 def _reduced(pixels: Pixels, longest: int) -> Pixels:
@@ -181,31 +184,31 @@ def _label(box: Box) -> str:
 def _in_processes(
     work: Callable[[Sequence[Item]], list[Written | Problem]], batches: Iterable[Sequence[Item]], workers: int
 ) -> Iterator[list[Written | Problem]]:
-    """Yield the results in order. Few batches are under way at a time, so memory does not grow with their number."""
-    under_way: deque[Future[list[Written | Problem]]] = deque()
+    """Yield the results in order. The number of pending batches is limited, so memory does not grow with the data."""
+    pending: deque[Future[list[Written | Problem]]] = deque()
     spawn = get_context("spawn")  # the same on every platform; a fork would copy the progress bar's thread
     with ProcessPoolExecutor(workers, spawn, initializer=_begin_process) as pool:
         try:
             for batch in batches:
-                under_way.append(pool.submit(work, batch))
-                if len(under_way) >= 4 * workers:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
+                pending.append(pool.submit(work, batch))
+                if len(pending) >= 4 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         except BrokenProcessPool as error:
-            raise Failure("a process that prepares pictures was ended from outside (out of memory?)") from error
+            raise Failure("a process that prepares pictures was killed, perhaps because memory ran out") from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _begin_process() -> None:
-    """One thread a process, and none of them outlives a kill of this one."""
+    """Use one thread in this worker process, and end it when its parent is killed."""
     cv2.setNumThreads(1)
     end_with_parent()
 
 
 def _replace_folder(new: Path, target: Path) -> None:
-    """Put `new` in the place of `target`. A kill in between leaves no target, never a mixture."""
+    """Move `new` to `target`. If the process is killed in between, there is no target, but never a mixture."""
     old = target.with_name(f"{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -214,11 +217,12 @@ def _replace_folder(new: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _json(content: Any) -> str:
+def json_text(content: Any) -> str:
+    """Return the text of a JSON file."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def samples(data: Path, count: int = SAMPLES) -> list[tuple[Pixels, tuple[Box, ...]]]:
-    """The first training pictures of a prepared data set, with their boxes."""
+    """Return the first training pictures of a prepared data set, with their boxes."""
     images = image_files(data / "images" / "train")[:count]
     return [(read_image(image), prepared_boxes(image)) for image in images]

@@ -1,4 +1,4 @@
-"""What every source of pictures gives: items that can be read one by one, in any process."""
+"""Samples: the pictures that a source returns. Any process can read them one by one."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ Box = tuple[int, float, float, float, float]
 
 
 class BadSample(Exception):
-    """One picture or its labels cannot be used; the text says why."""
+    """A picture or its labels cannot be used. The text is the reason."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as it stands in its file, its pixels, and its boxes.
+    """An image file, its pixels and its boxes.
 
     Attributes:
         encoded: The bytes of the file.
         suffix: The file's suffix, with its dot.
-        pixels: uint8 of shape (height, width, 3) in OpenCV's channel order: all of them, or those of the image reduced
-            as far as the reader was allowed to.
-        reduced: Whether it was reduced.
-        boxes: What is to be found in it, in any order; none makes it a background.
+        pixels: uint8 of shape (height, width, 3) in OpenCV's channel order. The reader may have reduced the image.
+        boxes: The objects in the image, in any order. An image without boxes is a background.
+        reduced: Whether the reader has reduced the image.
     """
 
     encoded: bytes
@@ -43,11 +42,11 @@ class Picture:
 
 
 class Item(Protocol):
-    """A picture that has not been read yet: small, and picklable for another process."""
+    """A picture that is not read yet. It is small, and can be pickled for another process."""
 
     @property
     def name(self) -> str:
-        """File name without suffix in the prepared data, unique in the data set."""
+        """The file name in the prepared data, without suffix. It is unique in the data set."""
 
     @property
     def split(self) -> str:
@@ -55,22 +54,23 @@ class Item(Protocol):
 
     @property
     def origin(self) -> str:
-        """What a message calls it: its file, from the folder of the data set on."""
+        """The file, from the folder of the data set on, as messages name it."""
 
     def read(self, longest: int | None = None) -> Picture:
         """Read or draw the picture.
 
         Args:
-            longest: The pixels that are wanted of the longest side; they may be reduced to no less than that.
+            longest: The pixels of the longest side that are needed. The reader may reduce the image, but not below
+                that.
 
         Raises:
-            BadSample: It is damaged, or its labels do not fit it.
+            BadSample: The picture is damaged, or its labels do not fit it.
         """
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A file that cannot be used, from the folder of the data set on, and why."""
+    """A file that cannot be used, from the folder of the data set on, and the reason."""
 
     file: str
     reason: str
@@ -78,21 +78,31 @@ class Problem:
 
 @dataclass
 class Collection:
-    """What a source found: the pictures in the order of the data set, and what it could not use or left out."""
+    """The pictures of a source.
+
+    Attributes:
+        items: The pictures, in the order of the data set.
+        problems: Files that cannot be used.
+        counts: The number of things that were left out or changed, by kind.
+    """
 
     items: Sequence[Item]
     problems: list[Problem] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
 
-    def count(self, what: str, number: int = 1) -> None:
-        """Note that `number` things more were left out."""
+    def count(self, kind: str, number: int = 1) -> None:
+        """Add to the number of things of this kind that were left out or changed."""
         if number:
-            self.counts[what] = self.counts.get(what, 0) + number
+            self.counts[kind] = self.counts.get(kind, 0) + number
 
 
 def encode(image: Pixels) -> bytes:
-    """Encode an image of shape (height, width, 3) as JPEG, the same bytes on every machine."""
-    done, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not done:
+    """Return an image of shape (height, width, 3) as JPEG, with the same bytes on every machine.
+
+    Raises:
+        BadSample: OpenCV cannot encode the image.
+    """
+    is_encoded, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not is_encoded:
         raise BadSample("cannot be encoded as JPEG")
     return encoded.tobytes()

@@ -1,4 +1,4 @@
-"""What a report is made of: the tables of a study as rows, whatever is missing in them told by name."""
+"""Read the tables of a study as rows, and list what is missing in them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from stages.base.failures import Failure
 from stages.params.resolution import resolved
 from stages.params.space import Dimension, Point, same
 
-SMALL = 10  # trials, of which the first five are drawn at random
+SMALL = 10  # trials: Optuna's sampler draws the first five at random
 CONFIRMED = ("role", "name", "seed", "mAP50", "test_mAP50", "seconds", "ms_per_image", "reason")  # confirmation.csv
-SEARCHED_BY = ("sampler", "enqueued")  # sources of trials that the study itself has trained
+OWN_SOURCES = ("sampler", "enqueued")  # of trials that the study itself has trained
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ class Row:
     """One training.
 
     Attributes:
-        name: Its run, in DVC and MLflow.
-        number: Of the trial; None where it is none.
+        name: The name of the run in DVC and MLflow.
+        number: The number of the trial; None for a baseline or a grid point.
         source: As in trials.csv.
         state: complete, pruned, fail or running.
-        value: mAP50 on the validation split, 0 to 1; of a pruned trial its last.
-        seconds: Of training.
-        epochs: That were trained.
-        point: The searched keys.
-        tested: mAP50 on the test split, where it was measured.
-        reason: Why it failed.
+        value: mAP50 on the validation split, 0 to 1; the last one of a pruned trial. None if it was not measured.
+        seconds: The time of the training.
+        epochs: The number of trained epochs.
+        point: The values of the searched parameters.
+        tested: mAP50 on the test split, 0 to 1; None if it was not measured.
+        reason: The reason of a failure; else empty.
     """
 
     name: str
@@ -53,36 +53,36 @@ class Row:
 
     @property
     def is_own(self) -> bool:
-        """Whether the study has trained it."""
-        return self.source in SEARCHED_BY
+        """Whether the study itself has trained it."""
+        return self.source in OWN_SOURCES
 
     @property
     def cost(self) -> tuple[int, float] | None:
-        """Epochs and seconds that it took, where both are known."""
+        """The trained epochs and the seconds; None if one of them is not known."""
         return (self.epochs, self.seconds) if self.epochs is not None and self.seconds is not None else None
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A study and what it is compared with.
+    """A study and the runs that it is compared with.
 
     Attributes:
         study: The content of study.json.
-        trials: Every trial, by number.
-        compared: The baseline and the points of grids, with the other keys as the study has them.
-        apart: Those that differ from the study in other keys, and these; they are compared with nothing.
-        missing: What could not be read, a line each.
+        trials: All trials, by number.
+        compared: The baseline and the grid points that share the study's fixed parameters.
+        not_comparable: The other ones, each with the fixed parameters in which it differs.
+        missing: The problems of the tables, one line each.
     """
 
     study: dict[str, Any]
     trials: list[Row]
     compared: list[Row]
-    apart: list[tuple[Row, Point]] = field(default_factory=list)
+    not_comparable: list[tuple[Row, Point]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
     @property
     def keys(self) -> list[str]:
-        """The searched keys; epochs and imgsz, which cost most, first."""
+        """The searched parameters; epochs and imgsz come first, because they decide the cost."""
         return sorted(self.study["space"], key=lambda key: key not in ("epochs", "imgsz"))
 
     @property
@@ -91,7 +91,7 @@ class Evidence:
 
     @property
     def finished(self) -> list[Row]:
-        """Trials that the study has trained, to their end or until they were stopped, with a value and a cost."""
+        """The complete and pruned trials that the study itself has trained, if their value and cost are known."""
         return [
             row
             for row in self.trials
@@ -104,36 +104,36 @@ class Evidence:
 
     @property
     def best(self) -> Row | None:
-        """The complete trial with the greatest mAP50 on the validation split; of equals, the first."""
+        """The complete trial with the greatest mAP50 on the validation split, the first of equals; None without one."""
         return max(self.complete, key=lambda row: row.value or 0.0, default=None)
 
     @property
     def start(self) -> Point:
-        """The searched keys of params.yaml before the study."""
+        """The searched parameters as params.yaml had them before the study: the baseline."""
         return dict(self.study["start"]["params"])
 
-    def named(self, point: Mapping[str, Any]) -> Row | None:
-        """The complete training at a point, if there is one."""
+    def training_at(self, point: Mapping[str, Any]) -> Row | None:
+        """Return the complete training with these parameters; None if there is none."""
         complete = [*self.complete, *self.compared]
         return next((row for row in complete if same(row.point) == same(point) and row.value is not None), None)
 
     @property
     def is_small(self) -> bool:
-        """Whether the sampler had hardly begun to model when the study ended."""
+        """Whether the study has too few trials for the sampler to learn from."""
         return len(self.finished) < SMALL
 
 
 class Damaged(Failure):
-    """study.json is not of the form that stage study writes."""
+    """study.json does not have the form that stage study writes."""
 
 
 def read(folder: Path) -> Evidence | None:
-    """What stage study wrote; None where no study was made.
+    """Return the tables that stage study wrote; None if there is no study.
 
-    Rows that cannot be read are left out and told in `missing`.
+    A row that cannot be read is left out and listed in `missing`.
 
     Raises:
-        Damaged: study.json cannot be read; the line says why.
+        Damaged: study.json cannot be read; the message gives the reason.
     """
     path = folder / "study.json"
     try:
@@ -145,17 +145,20 @@ def read(folder: Path) -> Evidence | None:
         if best := study["best"]:
             _, _, _, _ = best["number"], best["name"], best["params"].items(), best["mAP50"]
         _, _, _ = study["start"]["params"].items(), study["start"]["mAP50"], study["fixed"].items()
+        _ = study.get("importances", {}).items()
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise Damaged(f"reports/study/study.json cannot be read ({type(error).__name__})") from error
-    missing = [f"{name}: left out: {why}" for name, why in study.get("left_out", {}).get("unreadable", {}).items()]
+    missing = [
+        f"{name}: left out: {reason}" for name, reason in study.get("left_out", {}).get("unreadable", {}).items()
+    ]
     trials = [row for row, _ in _rows(folder / "trials.csv", keys, missing)]
-    compared, apart = [], []
+    compared, not_comparable = [], []
     for row, cells in _rows(folder / "compared.csv", keys, missing):
-        other = _other(study["fixed"], cells)
+        other = _other_parameters(study["fixed"], cells)
         if other:
-            apart.append((row, other))
+            not_comparable.append((row, other))
         else:
             compared.append(row)
     for row in trials:
@@ -163,18 +166,18 @@ def read(folder: Path) -> Evidence | None:
             missing.append(f"trial {row.number} ({row.name}): complete, but without a metric")
         elif row.state in ("complete", "pruned") and row.is_own and row.cost is None:
             missing.append(f"trial {row.number} ({row.name}): its cost is not known")
-    return Evidence(study, trials, compared, apart, missing)
+    return Evidence(study, trials, compared, not_comparable, missing)
 
 
-def _other(fixed: Mapping[str, Any], cells: Mapping[str, str]) -> Point:
-    """The keys that a study does not search in which a run differs from it, as the run has them."""
-    found = {key: _value(cells[key]) for key in fixed if key in cells}
-    there = resolved({**{key: _value(text) for key, text in cells.items()}, **fixed})
-    return {key: value for key, value in found.items() if same({key: value}) != same({key: there[key]})}
+def _other_parameters(fixed: Mapping[str, Any], cells: Mapping[str, str]) -> Point:
+    """Return the fixed parameters in which a run differs from the study, with the values of the run."""
+    values = {key: _value(cells[key]) for key in fixed if key in cells}
+    expected = resolved({**{key: _value(text) for key, text in cells.items()}, **fixed})
+    return {key: value for key, value in values.items() if same({key: value}) != same({key: expected[key]})}
 
 
 def _rows(path: Path, keys: Sequence[str], missing: list[str]) -> list[tuple[Row, dict[str, str]]]:
-    """The rows of a table, each with its cells."""
+    """Return the rows of a table, each with its cells; add a line to `missing` for each row that cannot be read."""
     rows = []
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -182,14 +185,14 @@ def _rows(path: Path, keys: Sequence[str], missing: list[str]) -> list[tuple[Row
                 try:
                     rows.append((_row(cells, keys), cells))
                 except (LookupError, TypeError, ValueError):
-                    missing.append(f"{path.name}, line {line}: not of the form that this report reads")
+                    missing.append(f"{path.name}, line {line}: this row cannot be read")
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         missing.append(f"{path.name}: cannot be read ({type(error).__name__})")
     return rows
 
 
 def _row(cells: Mapping[str, str], keys: Sequence[str]) -> Row:
-    """A row of trials.csv or of compared.csv, which holds complete trainings alone."""
+    """Return a row of trials.csv or of compared.csv, which has complete trainings only."""
     if "number" not in cells:
         point = {key: _value(cells[key]) for key in keys}
         value, seconds, tested = (_number(cells[key]) for key in ("mAP50", "seconds", "test_mAP50"))
@@ -218,7 +221,7 @@ def _number(text: str) -> float | None:
 
 
 def _value(text: str) -> Any:
-    """A value of params.yaml from its text in a table; a map or a list stands there as JSON."""
+    """Return a value of params.yaml from its text in a table, where a map or a list is JSON."""
     if text in ("True", "False"):
         return text == "True"
     for kind in (int, float, json.loads):

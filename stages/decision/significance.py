@@ -1,8 +1,8 @@
-"""What repeated trainings can say: intervals, the difference of two settings, and how small a difference is seen.
+"""Statistics of repeated trainings: intervals, differences between settings, and the smallest detectable difference.
 
 Trainings of two settings with the same seed are a pair: they share the order of the images, so the difference within a
-pair varies less than either. Student's t, as in any textbook; `detectable` is the power of that test (Cohen,
-Statistical Power Analysis for the Behavioral Sciences, 1988, chapter 2) solved for the effect.
+pair varies less than each result does. The intervals use Student's t. `detectable` solves the power of that test for
+the effect (Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988, chapter 2).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from scipy.stats import nct, t
 
 LEVEL = 0.95
 POWER = 0.8
-VISIBLE = 0.0005  # of mAP50: a smaller difference vanishes in three digits
+VISIBLE = 0.0005  # of mAP50: a smaller difference does not show in three digits
 
-Judgement = Literal["better", "worse", "not distinguishable"]
+Verdict = Literal["better", "worse", "not distinguishable"]
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Estimate:
     """A mean, and its 95 % interval by Student's t.
 
     Attributes:
-        mean: Of the values.
-        low, high: The interval; minus and plus infinity where one value tells of no spread.
-        sd: Standard deviation of the values; not a number where there is one.
-        n: How many values; 0 for a number that no seed moves, whose interval is the number itself.
+        mean: The mean of the values.
+        low, high: The limits of the interval; minus and plus infinity for a single value.
+        sd: The standard deviation of the values; NaN for a single value.
+        n: The number of values; 0 for a number that does not depend on a seed, whose interval is the number itself.
     """
 
     mean: float
@@ -43,12 +43,15 @@ class Estimate:
     def __neg__(self) -> Estimate:
         return Estimate(-self.mean, -self.high, -self.low, self.sd, self.n)
 
+    def __sub__(self, value: float) -> Estimate:
+        return Estimate(self.mean - value, self.low - value, self.high - value, self.sd, self.n)
+
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """The mean of values that are normally distributed, with its interval.
+    """Return the mean of normally distributed values, with its interval.
 
     Raises:
-        ValueError: There is no value.
+        ValueError: `values` is empty.
     """
     if not values:
         raise ValueError("no values to estimate a mean from")
@@ -60,34 +63,35 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, sd, len(values))
 
 
-def difference(of: Mapping[int, float], than: Mapping[int, float]) -> Estimate | None:
-    """How much greater `of` is than `than`, seed by seed; None where they share no seed.
+def difference(values: Mapping[int, float], others: Mapping[int, float]) -> Estimate | None:
+    """Return `values` minus `others`, seed by seed; None if they share no seed.
 
     Args:
-        of: A value for each seed.
-        than: The same of the other setting.
+        values: The value of one setting for each seed.
+        others: The value of the other setting for each seed.
     """
-    shared = sorted(of.keys() & than.keys())
-    return estimate([of[seed] - than[seed] for seed in shared]) if shared else None
+    shared = sorted(values.keys() & others.keys())
+    return estimate([values[seed] - others[seed] for seed in shared]) if shared else None
 
 
-def judge(found: Estimate) -> Judgement:
-    """Whether a difference is one: its interval does not hold 0. With no true difference 1 of 40 is called better.
+def verdict_of(difference: Estimate) -> Verdict:
+    """Return whether a difference is significant: whether its interval excludes 0.
 
-    A difference of two numbers that no seed moves (n is 0) is one where it does not vanish in three digits.
+    Without a true difference, 1 of 40 is called better. A difference of two numbers that do not depend on a seed (n is
+    0) is significant if it shows in three digits.
     """
-    least = 0.0 if found.n else VISIBLE
-    if found.low > least:
+    least = 0.0 if difference.n else VISIBLE
+    if difference.low > least:
         return "better"
-    return "worse" if found.high < -least else "not distinguishable"
+    return "worse" if difference.high < -least else "not distinguishable"
 
 
 def detectable(sd: float, n: int) -> float | None:
-    """The true difference that n pairs are called different for in 80 of 100 cases; None for fewer than two pairs.
+    """Return the true difference that n pairs detect in 80 of 100 cases; None for fewer than two pairs.
 
     Args:
-        sd: Standard deviation of the differences within the pairs.
-        n: How many pairs.
+        sd: The standard deviation of the differences within the pairs.
+        n: The number of pairs.
     """
     if n < 2 or not math.isfinite(sd):
         return None
@@ -98,23 +102,23 @@ def detectable(sd: float, n: int) -> float | None:
 
 @dataclass(frozen=True)
 class Noise:
-    """How much results differ that differ in the seed alone.
+    """The spread of results that differ only in the seed.
 
     Attributes:
-        sd: Standard deviation, pooled over settings.
-        freedom: Its degrees of freedom.
+        sd: The standard deviation, pooled over the settings.
+        freedom: The degrees of freedom of `sd`.
     """
 
     sd: float
     freedom: int
 
     def margin(self) -> float:
-        """How far one training may be below another without being worse, by a one-sided test at 5 %."""
+        """Return how far one result may be below another without being worse, by a one-sided test at 5 %."""
         return float(t.ppf(0.95, self.freedom)) * math.sqrt(2) * self.sd
 
 
 def noise(groups: Sequence[Sequence[float]]) -> Noise | None:
-    """The noise within groups of results of one setting each; None where no group has two."""
+    """Return the noise within groups of results; each group is of one setting. None if no group has two results."""
     spread = [(statistics.variance(group), len(group) - 1) for group in groups if len(group) > 1]
     freedom = sum(count for _, count in spread)
     if not freedom:

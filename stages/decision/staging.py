@@ -1,4 +1,4 @@
-"""Whether a model takes the alias `staging`: only if it is better than the one that is there, on the same test data."""
+"""Register the recommended model. It gets the alias `staging` only if it beats the present model on the same data."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from pathlib import Path
 from stages.base.failures import Failure
 from stages.base.paths import DATA
 from stages.decision.confirmation import Repeat
-from stages.decision.significance import Estimate, judge
-from stages.decision.verdict import Decision, in_words
+from stages.decision.significance import verdict_of
+from stages.decision.verdict import Decision, describe
 from stages.detector.as_is import AsIs
 from stages.experiments import refs
 from stages.tracking import record, registry
 from stages.tracking.record import Record
 from stages.tracking.store import Store
 
-# What Ultralytics and torch raise for weights that do not fit the data, or are none.
+# Ultralytics and torch raise these for a file without weights, and for weights that do not fit the data.
 _Unfit = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, OSError)
 
 
 @dataclass(frozen=True)
-class Offer:
-    """What is offered to staging.
+class Candidate:
+    """A model that may be registered for staging.
 
     Attributes:
-        decision: What was decided; its model is offered.
-        commit: That it started from.
+        decision: The decision that recommends the model.
+        commit: The commit that the run started from.
         data: The digest of the data.
-        imgsz: Pixels of the longest side that the model is given.
-        device: As in params.yaml.
-        as_is: The pretrained model without training, if the trainings started from one.
+        imgsz: Pixels of the longest side of an image that the model is given.
+        device: `device` of params.yaml.
+        as_is: The pretrained model without training; None if the trainings did not start from one.
     """
 
     decision: Decision
@@ -45,72 +45,75 @@ class Offer:
     as_is: AsIs | None = None
 
 
-def put(target: Store, offer: Offer) -> str:
-    """Register the model that was decided for, if it is better than what `staging` holds or nothing holds it.
+def promote(store: Store, candidate: Candidate) -> str:
+    """Register the recommended model if it is better than the model in staging, or if staging is empty.
 
     Returns:
-        What was done and why, in sentences.
+        The outcome and its reason, as sentences.
 
     Raises:
-        Unreachable: MLflow cannot be had.
+        Unreachable: MLflow cannot be used.
     """
-    model, recommended = offer.decision.model, offer.decision.recommended
+    model, recommended = candidate.decision.model, candidate.decision.recommended
     if model is None or recommended is None:
-        return "nothing was confirmed, so nothing is offered."
+        return "no setting was confirmed, so no model is proposed."
     content = None
-    if model.role == "as is" and offer.as_is is not None:
-        record = _run_of(offer.as_is, offer)
-        content = record.content  # on other data there may be a run of this name
-        target.write(record)
-    run = target.find(model.name, content)
+    if model.role == "as is" and candidate.as_is is not None:
+        run_record = _record_of(candidate.as_is, candidate)
+        content = run_record.content  # a run of this name may exist for other data
+        store.write(run_record)
+    run = store.find(model.name, content)
     scratch = DATA.parents[1] / ".dvc" / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         weights = Path(folder) / "best.pt"
-        if run is None or not _weights_of(model, offer.as_is, weights):
-            return f"{model.name} has no run in MLflow or no weights in DVC's cache here; nothing was registered."
-        holder = registry.staged(target)
+        if run is None or not _copy_weights(model, candidate.as_is, weights):
+            return f"{model.name} has no run in MLflow or no weights in DVC's cache here, so it was not registered."
+        staged = registry.staged(store)
         digest = hashlib.md5(weights.read_bytes()).hexdigest()
-        if holder is not None and holder.tags.get("weights") == digest:
-            return f"version {holder.version} of {registry.MODEL} is this very model."
-        why = "nothing held the alias"
-        if holder is not None:
-            origin = holder.tags.get("run") or holder.tags.get("dvc.experiment") or "of unknown origin"
-            name = f"version {holder.version} ({origin})"
-            there = _tested(target, holder, offer, Path(folder))
-            if isinstance(there, str):
-                return f"{name} stays: {there}."
-            gain = _less(recommended.tested, there)
-            how = f"beside its mAP50 of {there:.3f} on the same test data, what is recommended here is {in_words(gain)}"
-            if judge(gain) != "better":
-                return f"{name} stays: {how}."
-            if model.tested <= there:
-                return f"{name} stays: {how}, but the very model {model.name} has only {model.tested:.3f}."
-            why = how.replace("its mAP50", f"the mAP50 of {name}")
+        if staged is not None and staged.tags.get("weights") == digest:
+            return f"version {staged.version} of {registry.MODEL} is already this model."
+        reason = "no version had this alias before"
+        if staged is not None:
+            origin = staged.tags.get("run") or staged.tags.get("dvc.experiment") or "of unknown origin"
+            name = f"version {staged.version} ({origin})"
+            staged_map50 = _tested(store, staged, candidate, Path(folder))
+            if isinstance(staged_map50, str):
+                return f"{name} stays: {staged_map50}."
+            gain = recommended.tested - staged_map50
+            comparison = (
+                f"has mAP50 {staged_map50:.3f} on the same test split; compared with that, the recommended setting is "
+                f"{describe(gain)}"
+            )
+            if verdict_of(gain) != "better":
+                return f"{name} stays: it {comparison}."
+            if model.tested <= staged_map50:
+                return f"{name} stays: it {comparison}, but the model {model.name} itself has only {model.tested:.3f}."
+            reason = f"{name} {comparison}"
         tags = {
             "dvc.experiment": model.name if model.role != "as is" else "",
             "run": model.name,
-            "data.digest": offer.data,
-            "git.commit": offer.commit,
+            "data.digest": candidate.data,
+            "git.commit": candidate.commit,
             "test_mAP50": f"{model.tested}",
-            "imgsz": f"{offer.imgsz}",
+            "imgsz": f"{candidate.imgsz}",
         }
-        kept = {key: value for key, value in tags.items() if value}
-        version = registry.register(target, run.info.run_id, weights, offer.imgsz, kept)
-    return f"version {version} of {registry.MODEL} ({model.name}) has the alias `{registry.ALIAS}` now: {why}."
+        non_empty = {key: value for key, value in tags.items() if value}
+        version = registry.register(store, run.info.run_id, weights, candidate.imgsz, non_empty)
+    return f"version {version} of {registry.MODEL} ({model.name}) now has the alias `{registry.ALIAS}`: {reason}."
 
 
-def _weights_of(model: Repeat, as_is: AsIs | None, to: Path) -> bool:
-    """Copy the weights of the model that is offered; return whether this machine has them."""
+def _copy_weights(model: Repeat, as_is: AsIs | None, to: Path) -> bool:
+    """Copy the weights of a model; return whether this machine has them."""
     if model.role == "as is" and as_is is not None:
         shutil.copyfile(as_is.weights, to)
         return True
-    kept = refs.experiments().get(model.name)
-    return kept is not None and _fetch(kept[0], to)
+    experiment = refs.experiments().get(model.name)
+    return experiment is not None and _fetch(experiment[0], to)
 
 
-def _run_of(as_is: AsIs, offer: Offer) -> Record:
-    """Return the run of a pretrained model without training: nothing in DVC has recorded it."""
+def _record_of(as_is: AsIs, candidate: Candidate) -> Record:
+    """Return the run of the pretrained model without training, which no DVC experiment records."""
     params = record.flat({"model": as_is.model, "head": as_is.head, "imgsz": as_is.imgsz, "epochs": 0})
     points = {
         ("val/mAP50", 0): as_is.validated,
@@ -118,43 +121,38 @@ def _run_of(as_is: AsIs, offer: Offer) -> Record:
         ("test/ms_per_image", 0): as_is.ms_per_image,
         ("train_seconds", 0): 0.0,
     }
-    content = json.dumps([as_is.digest, params, offer.data, as_is.validated, as_is.tested])
+    content = json.dumps([as_is.digest, params, candidate.data, as_is.validated, as_is.tested])
     return Record(
         name=as_is.name,
         params=params,
         points=points,
-        tags=record.tags(offer.commit, offer.data, None, "tune"),
+        tags=record.tags(candidate.commit, candidate.data, None, "tune"),
         files={"model/best.pt": as_is.weights},
         content=hashlib.sha256(content.encode()).hexdigest(),
     )
 
 
 def _fetch(revision: str, to: Path) -> bool:
-    """Copy the weights of an experiment from DVC's cache; returns whether they are there."""
-    with refs.kept(revision) as folder:
+    """Copy the weights of an experiment from DVC's cache; return whether the cache has them."""
+    with refs.checkout(revision) as folder:
         file = refs.model_file(folder)
         if file is not None:
             shutil.copyfile(file, to)
         return file is not None
 
 
-def _tested(target: Store, holder: registry.Staged, offer: Offer, folder: Path) -> float | str:
-    """mAP50 on the test split of the model that staging holds, or why it cannot be had."""
-    known = holder.tags.get("test_mAP50")
-    if known and holder.tags.get("data.digest") == offer.data:
-        return float(known)
-    from stages.detector.evaluation import evaluate  # imports torch, and staging mostly holds a model of the same data
+def _tested(store: Store, staged: registry.Staged, candidate: Candidate, folder: Path) -> float | str:
+    """Return mAP50 of the model in staging on the test split, or the reason why it cannot be measured."""
+    recorded = staged.tags.get("test_mAP50")
+    if recorded and staged.tags.get("data.digest") == candidate.data:
+        return float(recorded)
+    from stages.detector.evaluation import evaluate  # imports torch, which a model measured on the same data needs not
 
-    imgsz = int(holder.tags.get("imgsz") or offer.imgsz)
+    imgsz = int(staged.tags.get("imgsz") or candidate.imgsz)
     try:
-        weights = registry.weights_of(target, holder, folder)
-        return evaluate(weights, DATA, folder / "work", imgsz, offer.device).metrics["mAP50"]
+        weights = registry.weights_of(store, staged, folder)
+        return evaluate(weights, DATA, folder / "work", imgsz, candidate.device).metrics["mAP50"]
     except Failure as failure:
         return str(failure)
     except _Unfit as error:
         return f"it cannot be measured on this data ({type(error).__name__})"
-
-
-def _less(found: Estimate, value: float) -> Estimate:
-    """An estimate as a difference to a value that is known: one model that is there, not a setting."""
-    return Estimate(found.mean - value, found.low - value, found.high - value, found.sd, found.n)

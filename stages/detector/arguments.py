@@ -1,4 +1,4 @@
-"""Check the training arguments that Ultralytics knows and the schema of params.yaml does not declare."""
+"""Check the training arguments of Ultralytics that the schema of params.yaml does not declare."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import yaml
 from stages.base.failures import BadParams
 from stages.params.schema import Params
 
-# Arguments of Ultralytics that this pipeline sets itself, or that have no meaning in a training.
-_OWNED = frozenset((
+# Arguments of Ultralytics that this project sets itself, or that have no meaning in a training.
+_NOT_ALLOWED = frozenset((
     "task", "mode", "data", "project", "name", "exist_ok", "save", "time", "pretrained", "save_period", "resume",
     "verbose", "plots", "val", "split", "single_cls", "cfg", "profile", "source", "vid_stride", "stream_buffer",
     "visualize", "augment", "classes", "retina_masks", "embed", "show", "save_frames", "save_txt", "save_conf",
@@ -31,7 +31,7 @@ def check_arguments(params: Params, name: str = "params.yaml") -> None:
         name: The name of the file, with which a message begins.
 
     Raises:
-        BadParams: Ultralytics does not know the key, does not allow the value, or this project sets the key itself.
+        BadParams: Ultralytics does not have the argument or does not allow its value, or this project sets it itself.
     """
     extra = params.model_extra or {}
     if not extra:
@@ -47,12 +47,13 @@ def _check(extra: Mapping[str, Any], name: str) -> None:
     unknown = [str(key) for key in extra if key not in defaults]
     if unknown:
         raise BadParams(f"{name}: {', '.join(unknown)}: not a key of this project nor an argument of Ultralytics")
-    owned = [key for key in extra if key in _OWNED]
-    if owned:
-        raise BadParams(f"{name}: {', '.join(owned)}: set by this project, or without meaning in a training; remove it")
+    not_allowed = [key for key in extra if key in _NOT_ALLOWED]
+    if not_allowed:
+        listed = ", ".join(not_allowed)
+        raise BadParams(f"{name}: {listed}: set by this project, or without meaning in a training; remove it")
     for key, value in extra.items():
         _check_kind(key, value, defaults[key], name)
-    from stages.detector import ultralytics  # takes seconds, and few files have such a key
+    from stages.detector import ultralytics  # the import takes seconds, and few files have such a key
 
     try:
         ultralytics.check_arguments(dict(extra))
@@ -61,7 +62,7 @@ def _check(extra: Mapping[str, Any], name: str) -> None:
 
 
 def _defaults() -> dict[str, Any]:
-    """Return Ultralytics' arguments and their defaults. They are read without importing it, which takes seconds."""
+    """Return Ultralytics' arguments and their defaults, without importing it, which takes seconds."""
     package = importlib.util.find_spec("ultralytics")
     if package is None or package.origin is None:
         raise BadParams("ultralytics is not installed: run `pip install -r requirements.txt`")
@@ -69,7 +70,7 @@ def _defaults() -> dict[str, Any]:
 
 
 def _check_kind(key: str, value: Any, default: Any, name: str) -> None:
-    """Refuse what Ultralytics lets through: no number, or one below zero, where its default is a number."""
+    """Raise BadParams if the default is a number and the value is not a number from 0. Ultralytics allows that."""
     if isinstance(default, bool) or not isinstance(default, int | float) or isinstance(value, list | str | None):
         return
     if isinstance(value, bool) or not math.isfinite(value) or value < 0:

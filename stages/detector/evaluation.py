@@ -1,4 +1,4 @@
-"""How good and how fast a model is on one split of a prepared data set, and the report of it."""
+"""Evaluate a model: its accuracy and speed on one split of a prepared data set, and the report of that."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from stages.data.labels import prepared_boxes
 from stages.data.samples import Box, Pixels
 from stages.detector.ultralytics import YOLO, DetectionValidator
 
-CONFIDENCE = 0.25  # of a prediction that counts: Ultralytics' own threshold for predicting
-TIMED = 64  # images, at most, one at a time
-WARM_UP = 3  # predictions that are not timed
+CONFIDENCE = 0.25  # least confidence of a prediction: Ultralytics' own default for predicting
+TIMED = 64  # most images that are timed, one at a time
+WARM_UP = 3  # first predictions, which are not timed
 SHOWN = 8  # images on the sheet
 RECALLS = 101  # points of the curve
 
@@ -33,20 +33,21 @@ PREDICTED, TRUTH = COLOURS[:2]
 
 
 Shown = tuple[Pixels, Sequence[Box], Sequence[tuple[Box, float]]]
-"""An image, what is in it, and what was predicted with which confidence."""
+"""An image, its true boxes, and the predicted boxes with their confidences (0 to 1)."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good and how fast a model is.
+    """The accuracy and the speed of a model.
 
     Attributes:
-        metrics: mAP50, mAP50-95, precision and recall (0 to 1, the mean over the classes; precision and recall where
-            their harmonic mean is greatest) and ms_per_image (milliseconds for one image, from pixels to boxes: the
-            median after a warm-up).
-        curve: Precision of each class at each recall: arrays of shape (101,) and (classes, 101), 0 to 1, at IoU 0.5.
-        confusion: How many objects of a class (column) were predicted as a class (row), at confidence 0.25 and IoU
-            0.45; the last row and column are the background. Integers of shape (classes + 1, classes + 1).
+        metrics: mAP50, mAP50-95, precision and recall (0 to 1, means over the classes; precision and recall at the
+            confidence with the greatest F1), and ms_per_image (milliseconds from the pixels of an image to its boxes,
+            the median after a warm-up).
+        curve: The recalls, of shape (101,), and the precision of each class at each recall, of shape (classes, 101),
+            all 0 to 1, at IoU 0.5.
+        confusion: The number of objects of each class (column) that were predicted as each class (row), at confidence
+            0.25 and IoU 0.45. The last row and column are the background. Integers of shape (classes + 1, classes + 1).
         shown: The first images of the split.
     """
 
@@ -57,7 +58,7 @@ class Evaluation:
 
 
 class _Validator(DetectionValidator):
-    """Ultralytics' validator, which also counts confusions without drawing plots."""
+    """Ultralytics' validator, which here counts confusions also if it draws no plots."""
 
     def update_metrics(self, preds: list[dict[str, Any]], batch: dict[str, Any]) -> None:
         super().update_metrics(preds, batch)
@@ -72,15 +73,15 @@ def evaluate(
     """Measure a model on one split of a prepared data set.
 
     Args:
-        model: Weights.
+        model: The weights.
         data: A folder with data.yaml.
-        work: A folder for what Ultralytics writes.
-        imgsz: Pixels of the longest side that the model is given.
+        work: A folder for Ultralytics' files.
+        imgsz: The pixels of the longest side of an image for the model.
         device: As in params.yaml.
         split: train, val or test.
     """
     yolo = YOLO(str(model))
-    measured = yolo.val(
+    result = yolo.val(
         validator=_Validator,
         data=str((data / "data.yaml").resolve()),
         split=split,
@@ -92,7 +93,7 @@ def evaluate(
         name="val",
         exist_ok=True,
     )
-    box = measured.box
+    box = result.box
     recalls = np.linspace(0, 1, RECALLS)
     precisions = np.array([np.interp(recalls, box.px, precision) for precision in box.prec_values])
     images = image_files(data / "images" / split)[: max(TIMED, SHOWN)]
@@ -107,7 +108,7 @@ def evaluate(
     return Evaluation(
         {name: round(float(value), 5 if name != "ms_per_image" else 2) for name, value in metrics.items()},
         (recalls, precisions),
-        measured.confusion_matrix.matrix.astype(np.int64),
+        result.confusion_matrix.matrix.astype(np.int64),
         shown,
     )
 
@@ -115,7 +116,7 @@ def evaluate(
 def _predict(
     yolo: YOLO, images: Sequence[Path], imgsz: int, device: int | str | None
 ) -> tuple[list[Shown], list[float]]:
-    """Predict images one at a time; the first few with their truth and predictions, and the milliseconds of all."""
+    """Predict images one at a time. Return the first few with their boxes, and the milliseconds of all."""
     shown: list[Shown] = []
     times: list[float] = []
     first = read_image(images[0])
@@ -127,24 +128,21 @@ def _predict(
         boxes = yolo.predict(pixels, imgsz=imgsz, conf=CONFIDENCE, device=device, verbose=False)[0].boxes.cpu()
         times.append((time.perf_counter() - begun) * 1000)
         if len(shown) < SHOWN:
-            found: list[tuple[Box, float]] = []
-            for label, (x, y, width, height), sure in zip(
-                boxes.cls.tolist(), boxes.xywhn.tolist(), boxes.conf.tolist(), strict=True
-            ):
-                found.append(((int(label), x, y, width, height), sure))
-            shown.append((pixels, prepared_boxes(path), found))
+            columns = (boxes.cls.tolist(), boxes.xywhn.tolist(), boxes.conf.tolist())
+            predicted = [((int(label), *box), confidence) for label, box, confidence in zip(*columns, strict=True)]
+            shown.append((pixels, prepared_boxes(path), predicted))
     return shown, times
 
 
 def curve_table(evaluation: Evaluation) -> str:
-    """The precision-recall curve as tab-separated values, the mean over the classes."""
+    """Return the precision-recall curve, the mean over the classes, as tab-separated values."""
     recalls, precisions = evaluation.curve
     rows = zip(recalls, precisions.mean(axis=0), strict=True)
     return "recall\tprecision\n" + "".join(f"{recall:.2f}\t{precision:.5f}\n" for recall, precision in rows)
 
 
 def confusion_table(evaluation: Evaluation, classes: Sequence[str]) -> str:
-    """A row for each object and each false alarm: what it is, and what it was predicted as."""
+    """Return comma-separated values with a row for each object and each false alarm: its actual and predicted class."""
     names = [*classes, "background"]
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
@@ -155,12 +153,16 @@ def confusion_table(evaluation: Evaluation, classes: Sequence[str]) -> str:
 
 
 def picture(evaluation: Evaluation) -> bytes:
-    """Each image twice, as PNG: with what is in it, and with what was predicted."""
+    """Return a sheet as PNG with each image twice: with its true boxes, and with the predicted ones."""
     tiles = []
     for pixels, truth, predicted in evaluation.shown:
         tiles.append(tile(pixels, [(box, TRUTH, "") for box in truth], "truth"))
         tiles.append(
-            tile(pixels, [(box, PREDICTED, f"{sure:.2f}") for box, sure in predicted], f"predicted, from {CONFIDENCE}")
+            tile(
+                pixels,
+                [(box, PREDICTED, f"{confidence:.2f}") for box, confidence in predicted],
+                f"predicted, from {CONFIDENCE}",
+            )
         )
     return grid(tiles)
 
@@ -171,13 +173,13 @@ def evaluate_with_report(
     """Measure a model on the test split, as `evaluate` does, and write its report.
 
     Args:
-        model: Weights. A folder beside them is used for what Ultralytics writes, and removed again.
+        model: The weights. A temporary folder beside them holds Ultralytics' files.
         data: A folder with data.yaml.
-        imgsz: Pixels of the longest side that the model is given.
+        imgsz: The pixels of the longest side of an image for the model.
         device: As in params.yaml.
-        classes: Names of the classes.
-        report: A folder for metrics.json and plots/: the precision-recall curve, the confusion of classes and a sheet
-            of predictions beside the truth.
+        classes: The names of the classes.
+        report: A folder for metrics.json and plots/: the precision-recall curve, the confusion of classes, and a sheet
+            of predicted beside true boxes.
     """
     work = model.parent / ".evaluate"
     try:

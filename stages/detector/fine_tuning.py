@@ -1,7 +1,7 @@
-"""Notice a training that destroys the pretrained weights it starts from.
+"""Warn about a training that destroys the pretrained weights it starts from.
 
-A learning rate that is right for an untrained network is far too high for a trained one: after a few steps the model
-has forgotten what it knew, and a short training does not bring it back. Nothing fails then. Only the result is poor.
+A learning rate that is right for an untrained network is far too high for a trained one. After a few steps the model
+has lost its abilities, and a short training does not restore them. Nothing fails then. Only the result is poor.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ if TYPE_CHECKING:
     from stages.detector.training import Epoch, Listener
 
 SAFE_LR0 = 2.0e-4
-"""The highest learning rate that kept pretrained weights alive in benchmarks/finetune.py."""
+"""The highest learning rate that preserved pretrained weights in benchmarks/finetune.py."""
 
-_MEASURED = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam")  # optimizers whose steps do not depend on the gradient's size
-LOST = 0.5  # of the model as it is: below that after an epoch, it is being destroyed
+_ADAPTIVE = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam")  # optimizers whose steps do not depend on the gradient's size
+LOST = 0.5  # share of the mAP50 without training: below that after the first epoch, the weights are being destroyed
 
 PRESET = "tiny_coco"
 
 
-def risk(given: Params) -> str:
-    """Return a line that says why a training would destroy its pretrained weights; nothing where it would not."""
-    if not given.model.endswith(".pt"):
+def risk(params: Params) -> str:
+    """Return the reason why a training would destroy its pretrained weights, or an empty text if it would not."""
+    if not params.model.endswith(".pt"):
         return ""
-    if given.optimizer == "auto":
+    if params.optimizer == "auto":
         return (
-            f"optimizer: auto chooses its own learning rate, which destroys the weights of {given.model} in a short "
+            f"optimizer: auto chooses its own learning rate, which destroys the weights of {params.model} in a short "
             f"training; {_advice()}"
         )
-    if given.optimizer not in _MEASURED:
+    if params.optimizer not in _ADAPTIVE:
         return ""
-    searched = given.tune.space.get("lr0")
-    if given.lr0 > SAFE_LR0:
-        return f"lr0 is {given.lr0:g}: above {SAFE_LR0:g} it destroys the weights of {given.model}; {_advice()}"
+    searched = params.tune.space.get("lr0")
+    if params.lr0 > SAFE_LR0:
+        return f"lr0 is {params.lr0:g}: above {SAFE_LR0:g} it destroys the weights of {params.model}; {_advice()}"
     lowest = min(searched.probes(whole=False)) if searched is not None else 0.0
     if lowest > SAFE_LR0:
         return (
             f"tune.space.lr0 begins at {lowest:g}: above {SAFE_LR0:g} a training destroys the weights of "
-            f"{given.model}, so the search would find nothing; {_advice()}"
+            f"{params.model}, so the search would find nothing; {_advice()}"
         )
     return ""
 
 
 def watch(arguments: Mapping[str, Any], as_is: AsIs) -> Listener:
-    """Return a listener that warns on standard error where the first epoch has lost what the weights knew.
+    """Return a listener that warns on standard error if the first epoch destroys the pretrained weights.
 
     Args:
         arguments: The training arguments.
-        as_is: The model before the training.
+        as_is: The model without training.
     """
 
     def listen(epoch: Epoch) -> None:
@@ -76,6 +76,11 @@ def _advice() -> str:
     try:
         values = values_of(PRESET)
         lr0, nbs = float(values["lr0"]), values["nbs"]
-    except (BadParams, LookupError, TypeError, ValueError):  # a user's own presets: the training must not end for them
+    except (
+        BadParams,
+        LookupError,
+        TypeError,
+        ValueError,
+    ):  # the user has changed the presets, which must not end a training
         return "see `python -m stages preset`"
     return f"the preset {PRESET} has lr0 {lr0:g} and nbs {nbs} (`python -m stages preset {PRESET}`)"

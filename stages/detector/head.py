@@ -1,8 +1,8 @@
 """Keep the class rows of pretrained weights.
 
-The last layer of a YOLO detection head has one row of weights for each class. Where the weights already know a class
-that the data set has, its row is worth more than a new one: the model finds that class before any training. This module
-makes, from a user's weights, a model that has exactly the classes of the data set.
+The last layer of a YOLO detection head has one row of weights for each class. If the weights have a class of the data
+set, its row is worth more than a random one: the model detects that class without any training. This module makes a
+model with exactly the classes of the data set from a user's weights.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CACHE = main_root() / ".cache" / "heads"
 
 _SUPPORTED = ("Detect", "v10Detect")  # YOLOv8, YOLO11 and YOLO26 have the first, YOLOv10 has the second
 _BRANCHES = ("cv3", "one2one_cv3")  # the class branches of such a head; only end-to-end models have the second
-_FORM = 2  # of the derived file; a higher number makes every file anew
+_FORMAT = 2  # of the derived file; another number makes every file again
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Start:
     """The model that a training starts from.
 
     Attributes:
-        model: What Ultralytics loads: an architecture, or a file of weights.
-        kept: Classes of the data set whose rows come from the weights; the other classes start new.
+        model: An architecture or a file of weights, for Ultralytics.
+        kept: The classes of the data set whose rows come from the weights. The other classes start at random.
         remap: Whether Ultralytics may copy class rows by name (its argument `cls_remap`).
     """
 
@@ -52,43 +52,44 @@ class Start:
 def start_from(model: str, head: Head, classes: Sequence[str], seed: int = 0) -> Start:
     """Return the model that a training starts from, with the class rows that `head` asks for.
 
-    An architecture (.yaml) has no rows to keep and is returned as it is. Weights are read, and written again with the
-    classes of the data set into `.cache/heads` of the main repository, where rows are kept or their number is the same.
-    The same arguments give the same file.
+    An architecture (.yaml) has no rows to keep and is returned unchanged. Weights are rewritten with the classes of the
+    data set, to `.cache/heads` of the main repository, if a row is kept or the number of rows is the same. The same
+    arguments give the same file.
 
     Args:
         model: The parameter `model`.
-        head: `keep` keeps the rows of the classes that have the same name, in any case. `new` keeps none. A map names
-            the model's classes for some classes of the data set; the others are kept by their own name.
+        head: `keep` keeps the rows of the classes with the same name, in upper or lower case. `new` keeps none. A map
+            names classes of the model for some classes of the data set; the other classes are kept by their own name.
         classes: The classes of the data set, in order.
-        seed: Draws the rows of the classes that the weights do not know.
+        seed: The seed of the rows of new classes.
 
     Raises:
-        Failure: There is no such model, the file is not a YOLO detector, or `head` names a class that it does not have.
+        Failure: The model does not exist or is not a YOLO detector, or `head` names a class that it does not have.
     """
     file = model_file(model)
     if not file.endswith(".pt"):
         return Start(file)
     network, checkpoint = _read(file)
     names = network.names if isinstance(network.names, dict) else dict(enumerate(network.names))
-    known = [str(names[number]) for number in sorted(names)]
-    rows = class_rows(head, classes, known, Path(file).name)
+    model_classes = [str(names[number]) for number in sorted(names)]
+    rows = class_rows(head, classes, model_classes, Path(file).name)
     kept = tuple(name for name, sources in zip(classes, rows, strict=True) if sources)
     if head == "new":
         rows = [[] for _ in classes]
-    if not any(rows) and len(known) != len(classes):  # with as many classes Ultralytics copies the rows by their place
+    # For an equal number of classes, Ultralytics would copy the rows by position, so the weights are rewritten.
+    if not any(rows) and len(model_classes) != len(classes):
         return Start(file, remap=not kept)
     _check_head(network, Path(file).name)
     digest = hashlib.sha256(Path(file).read_bytes())
-    digest.update(json.dumps([_FORM, list(classes), rows, None if all(rows) else seed]).encode())
+    digest.update(json.dumps([_FORMAT, list(classes), rows, None if all(rows) else seed]).encode())
     derived = CACHE / f"{digest.hexdigest()[:16]}.pt"
     CACHE.mkdir(parents=True, exist_ok=True)
-    with FileLock(derived.with_suffix(".lock")):  # Windows replaces no file that another process reads
+    with FileLock(derived.with_suffix(".lock")):  # Windows cannot replace a file that another process reads
         if not derived.is_file():
             numbers = [value for value in network.state_dict().values() if value.is_floating_point()]
             is_half = all(value.half().float().equal(value) for value in numbers)
             _replace_rows(network, rows, classes, seed)
-            if is_half:  # as nearly all weights are kept: half the size, and nothing is lost
+            if is_half:  # most published weights have half precision; so nothing is lost, and the file is smaller
                 network.half()
             write_atomic(derived, checkpoint_bytes(network, dict(checkpoint.get("train_args", {})), checkpoint))
     return Start(str(derived), kept if head != "new" else ())
@@ -100,19 +101,19 @@ def class_names(data: Path) -> list[str]:
     return [str(names[number]) for number in sorted(names)]
 
 
-def class_rows(head: Head, classes: Sequence[str], known: Sequence[str], file: str) -> list[list[int]]:
-    """Return, for each class of the data set, the rows of the model that it takes. No row: the class starts new.
+def class_rows(head: Head, classes: Sequence[str], model_classes: Sequence[str], file: str) -> list[list[int]]:
+    """Return the rows of the model for each class of the data set. A class without rows starts at random.
 
     Args:
         head: As in `start_from`.
         classes: The classes of the data set.
-        known: The classes of the model, in the order of its rows.
+        model_classes: The classes of the model, in the order of its rows.
         file: The name of the weights, for messages.
 
     Raises:
         Failure: `head` names a class that the model does not have.
     """
-    places = {_folded(name): place for place, name in reversed(list(enumerate(known)))}
+    places = {_folded(name): place for place, name in reversed(list(enumerate(model_classes)))}
     named = dict(head) if isinstance(head, Mapping) else {}
     rows = []
     for name in classes:
@@ -122,7 +123,8 @@ def class_rows(head: Head, classes: Sequence[str], known: Sequence[str], file: s
             continue
         sources = [wanted] if isinstance(wanted, str) else list(wanted)
         if missing := [source for source in sources if _folded(source) not in places]:
-            listed = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
+            more = f" and {len(model_classes) - 10} more" if len(model_classes) > 10 else ""
+            listed = ", ".join(model_classes[:10]) + more
             raise Failure(f"head: {name}: {missing[0]!r} is not a class of {file}, which has {listed}")
         rows.append([places[_folded(source)] for source in sources])
     return rows
@@ -133,7 +135,7 @@ def _folded(name: str) -> str:
 
 
 def _read(file: str) -> tuple[Any, dict[str, Any]]:
-    """Read weights as Ultralytics does: the network in float32, and the whole checkpoint.
+    """Return the network in float32 and the whole checkpoint, as Ultralytics reads them.
 
     Raises:
         Failure: The file is not a checkpoint of Ultralytics.
@@ -141,7 +143,7 @@ def _read(file: str) -> tuple[Any, dict[str, Any]]:
     try:
         network, checkpoint = load_checkpoint(file)
         return network, dict(checkpoint)
-    except Exception as error:  # a damaged file makes torch, pickle and zipfile raise almost anything
+    except Exception as error:  # torch, pickle and zipfile raise many kinds for a damaged file
         raise Failure(
             f"model: {file} cannot be read as weights of Ultralytics ({type(error).__name__}: {error})"
         ) from error
@@ -151,20 +153,20 @@ def _check_head(network: Any, file: str) -> None:
     head = network.model[-1]
     if type(head).__name__ not in _SUPPORTED:
         raise Failure(
-            f"model: {file} ends in a {type(head).__name__}, whose class rows cannot be kept; set head: new, or take "
-            "a detector such as yolov8n.pt"
+            f"model: {file} ends in a {type(head).__name__}, whose class rows cannot be kept; set head: new, or use a "
+            "detector such as yolov8n.pt"
         )
 
 
 def _replace_rows(network: Any, rows: Sequence[Sequence[int]], classes: Sequence[str], seed: int) -> None:
-    """Give the network the classes of the data set. Leans on the inside of Ultralytics 8.4.190's Detect."""
+    """Give the network the classes of the data set. This relies on the internals of Detect in Ultralytics 8.4.190."""
     head = network.model[-1]
     random = torch.Generator().manual_seed(seed)
     for branch in filter(None, (getattr(head, name, None) for name in _BRANCHES)):
         for level, stride in zip(branch, head.stride.tolist(), strict=True):
             old = level[-1]
             new = torch.nn.Conv2d(old.in_channels, len(classes), 1)
-            bound = 1 / math.sqrt(old.in_channels)  # torch's own for such a layer
+            bound = 1 / math.sqrt(old.in_channels)  # torch's own bound for such a layer
             prior = math.log(5 / len(classes) / (640 / stride) ** 2)  # as in Detect.bias_init
             with torch.no_grad():
                 new.weight.uniform_(-bound, bound, generator=random)

@@ -1,4 +1,4 @@
-"""One training of one model: a function of its parameters, its data and its seed."""
+"""Train one model: a function of its parameters, its data and its seed."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ METRICS = {
     "metrics/precision(B)": "precision",
     "metrics/recall(B)": "recall",
 }
-"""Ultralytics' names of what is measured, and ours."""
+"""Ultralytics' names of the metrics, and this project's names."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is known at the end of an epoch.
+    """The results of an epoch.
 
     Attributes:
-        number: From 1.
-        of: Epochs that the training shall have.
+        number: The number of the epoch, from 1.
+        of: The number of epochs of the training.
         metrics: mAP50, mAP50-95, precision and recall on the validation split (0 to 1), and the losses of training and
             validation as `train/box_loss`, `val/box_loss` and so on.
     """
@@ -51,7 +51,7 @@ class Epoch:
 
 
 Listener = Callable[[Epoch], None]
-"""Called at the end of each epoch, in the thread that called `train`. What it raises ends the training."""
+"""A function that `train` calls at the end of each epoch, in its own thread. An exception from it ends the training."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Trained:
     """The result of a training.
 
     Attributes:
-        model: The weights of the epoch that was best on the validation split (by mAP50-95, as Ultralytics judges).
+        model: The weights of the epoch with the best mAP50-95 on the validation split, as Ultralytics chooses it.
         metrics: mAP50, mAP50-95, precision and recall of that file on the validation split, 0 to 1.
-        train_seconds: Wall time, from the call to the weights.
+        train_seconds: The wall time, from the call to the weights.
     """
 
     model: Path
@@ -70,7 +70,7 @@ class Trained:
 
 
 class TrainingFailed(Failure):
-    """The training did not do what its parameters say.
+    """The training could not follow its parameters.
 
     Attributes:
         kind: `out of memory`, `not a number`, or `refused` for anything else.
@@ -82,27 +82,28 @@ class TrainingFailed(Failure):
 
 
 def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[Listener] = ()) -> Trained:
-    """Train one detector. Calls in one process do not disturb each other.
+    """Train one detector. Calls in one process do not affect each other.
 
     The same parameters and data on the same machine give the same bytes of weights. Ultralytics' own integrations are
-    off; with YOLO_VERBOSE=true in the environment it prints what it usually prints. It fetches nothing on a CPU; on a
-    GPU it tests mixed precision with yolo26n.pt, fetched once into `.yolo/` where there is a network (`amp: false` in
-    the parameters spares that).
+    off. With YOLO_VERBOSE=true in the environment it prints its usual output. On a CPU it downloads nothing. On a GPU
+    it tests mixed precision with yolo26n.pt, which it downloads once to `.yolo/` if there is a network; `amp: false` in
+    the parameters avoids that.
 
     Args:
-        params: Training arguments by Ultralytics' names; `model` and `batch` among them. `head` is this project's:
-            which class rows of pretrained weights are kept (`keep` where it is missing; see `stages.head`).
+        params: The training arguments, by Ultralytics' names; `model` and `batch` are required. `head` is an argument
+            of this project: the class rows of pretrained weights to keep (`keep` by default; see
+            `stages.detector.head`).
         data: A prepared data set: a folder with data.yaml.
-        out: A folder for best.pt. Whatever else is written there is removed again.
-        listeners: What to tell of each epoch.
+        out: A folder for best.pt. All other files that the training writes there are removed.
+        listeners: Functions to call at the end of each epoch.
 
     Returns:
-        The weights, at `out`/best.pt, and how good they are.
+        The weights, at `out`/best.pt, and their metrics.
 
     Raises:
-        TrainingFailed: Memory ran out (also where Ultralytics would have gone on with half the batch), a loss is not a
-            number, or Ultralytics refuses the arguments, the model or the data.
-        Failure: The model cannot be had, or `head` does not fit it.
+        TrainingFailed: Memory ran out (also if Ultralytics has continued with half the batch), a loss is not a number,
+            or Ultralytics refuses the arguments, the model or the data.
+        Failure: The model does not exist or cannot be downloaded, or `head` does not fit it.
     """
     begun = time.monotonic()
     work = (out / "work").resolve()
@@ -118,66 +119,76 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
         "exist_ok": True,
         "plots": False,
     }
-    judge = _Judge(params["batch"], listeners)
+    monitor = _Monitor(params["batch"], listeners)
     try:
         trainer = Trainer(overrides=arguments)
         if trainer.ddp:
-            train_in_processes(trainer, judge, work / "epochs.jsonl")
+            train_in_processes(trainer, monitor, work / "epochs.jsonl")
         else:
-            trainer.add_callback("on_fit_epoch_end", lambda trainer: judge(_state(trainer)))
+            trainer.add_callback("on_fit_epoch_end", lambda trainer: monitor(_state(trainer)))
             trainer.train()
         model = out / "best.pt"
-        write_atomic(model, _sealed(work / "run" / "weights" / "best.pt", params["model"]))
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:  # how Ultralytics and torch refuse
-        if error is judge.raised:
+        write_atomic(model, _final_weights(work / "run" / "weights" / "best.pt", params["model"]))
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:  # Ultralytics and torch raise these
+        if error is monitor.raised:
             raise
         kind = "out of memory" if "out of memory" in str(error) else "refused"
         raise TrainingFailed(f"training failed: {error}", kind) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return Trained(model, judge.closing, time.monotonic() - begun)
+    return Trained(model, monitor.closing_metrics, time.monotonic() - begun)
 
 
 class Trainer(DetectionTrainer):
-    """Ultralytics' trainer, which also knows whether it is at its closing validation, and mends nothing in silence.
+    """Ultralytics' trainer, which here marks its closing validation and does not hide a loss that is not a number.
 
-    Leans on two methods of Ultralytics 8.4.
+    It overrides two methods of Ultralytics 8.4.
+
+    Attributes:
+        closing: Whether the training is at its closing validation.
     """
 
     closing = False
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
-        """Ultralytics would go back to the last checkpoint and repeat the epoch, up to three times."""
-        broken = self.loss is not None and not self.loss.isfinite().all()
-        if broken or (self.fitness is not None and not math.isfinite(self.fitness)):
+        """Raise TrainingFailed. Ultralytics would repeat the epoch from the last checkpoint, up to three times."""
+        has_bad_loss = self.loss is not None and not self.loss.isfinite().all()
+        if has_bad_loss or (self.fitness is not None and not math.isfinite(self.fitness)):
             raise TrainingFailed(f"the loss is not a number after epoch {epoch + 1}: lower lr0", "not a number")
         return False
 
     def final_eval(self) -> None:
-        """Validate the best weights. Ultralytics 8.4 ends this with one more `on_fit_epoch_end`."""
+        """Validate the best weights. At the end, Ultralytics 8.4 calls `on_fit_epoch_end` once more."""
         self.closing = True
         super().final_eval()
 
 
 @dataclass
-class _Judge:
-    """Hears of each validation, stops a training that is not what was asked for, and tells the listeners."""
+class _Monitor:
+    """Checks the state after each validation, and calls the listeners.
+
+    Attributes:
+        batch: The batch size of the parameters.
+        listeners: Functions to call at the end of each epoch.
+        closing_metrics: The metrics of the closing validation.
+        raised: The exception that a listener has raised.
+    """
 
     batch: int
     listeners: Sequence[Listener]
-    closing: dict[str, float] = field(default_factory=dict)
-    raised: Exception | None = None  # by a listener
+    closing_metrics: dict[str, float] = field(default_factory=dict)
+    raised: Exception | None = None
 
     def __call__(self, state: Mapping[str, Any]) -> None:
         if state["batch"] != self.batch:
             raise TrainingFailed(
-                f"out of memory at batch {self.batch}, and Ultralytics went on with {state['batch']}: "
-                "lower batch or imgsz, or take a smaller model",
+                f"out of memory at batch {self.batch}, and Ultralytics continued with {state['batch']}: "
+                "lower batch or imgsz, or use a smaller model",
                 "out of memory",
             )
         metrics = {METRICS.get(key, key): float(value) for key, value in state["metrics"].items()}
         if state["closing"]:
-            self.closing = {name: metrics[name] for name in METRICS.values()}
+            self.closing_metrics = {name: metrics[name] for name in METRICS.values()}
             return
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad:
@@ -191,6 +202,7 @@ class _Judge:
 
 
 def _state(trainer: Trainer) -> dict[str, Any]:
+    """Return the state of a training after a validation, in a form that fits into JSON."""
     return {
         "epoch": trainer.epoch + 1,
         "of": trainer.epochs,
@@ -200,11 +212,16 @@ def _state(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def train_in_processes(trainer: Trainer, judge: Callable[[Mapping[str, Any]], None], log: Path) -> None:
-    """Train on several GPUs, in one process each, by Ultralytics' own launcher; hear of the epochs through a file.
+def train_in_processes(trainer: Trainer, on_state: Callable[[Mapping[str, Any]], None], log: Path) -> None:
+    """Train on several GPUs, with one process for each, by Ultralytics' own launcher.
+
+    Args:
+        trainer: The trainer.
+        on_state: A function to call with the state after each validation. An exception from it ends the processes.
+        log: A file through which the first process sends the states.
 
     Raises:
-        TrainingFailed: A process ended before the training did.
+        TrainingFailed: A process has ended before the end of the training.
     """
     trainer.add_callback("on_fit_epoch_end", partial(_append_state, log))
     command, script = generate_ddp_command(trainer)
@@ -215,11 +232,11 @@ def train_in_processes(trainer: Trainer, judge: Callable[[Mapping[str, Any]], No
         with log.open(encoding="utf-8") as lines:
             unfinished = ""
             while True:
-                ended = process.poll() is not None  # asked before the file is read, so that no line is missed
+                ended = process.poll() is not None  # before the file is read, so that no line is missed
                 while line := lines.readline():
                     unfinished += line
                     if unfinished.endswith("\n"):
-                        judge(json.loads(unfinished))
+                        on_state(json.loads(unfinished))
                         unfinished = ""
                 if ended:
                     break
@@ -228,7 +245,7 @@ def train_in_processes(trainer: Trainer, judge: Callable[[Mapping[str, Any]], No
             raise TrainingFailed(f"a process of the training ended with status {process.returncode}")
     finally:
         if process.poll() is None:
-            process.terminate()  # the launcher ends its workers
+            process.terminate()  # the launcher then ends its workers
             try:
                 process.wait(timeout=30)
             except subprocess.TimeoutExpired:
@@ -237,13 +254,13 @@ def train_in_processes(trainer: Trainer, judge: Callable[[Mapping[str, Any]], No
 
 
 def _append_state(log: Path, trainer: Trainer) -> None:
-    if RANK > 0:  # each process calls this, and the first alone has measured
+    if RANK > 0:  # each process calls this, but only the first has the metrics
         return
     with log.open("a", encoding="utf-8") as file:
         file.write(json.dumps(_state(trainer)) + "\n")
 
 
-def _sealed(checkpoint: Path, model: str) -> bytes:
-    """Return the trained weights as a file, which names the model that the user asked for."""
+def _final_weights(checkpoint: Path, model: str) -> bytes:
+    """Return the trained weights as the bytes of a file that names the user's model."""
     content = torch.load(checkpoint, map_location="cpu", weights_only=False)
     return checkpoint_bytes(content["model"], {**content["train_args"], "model": model}, content)

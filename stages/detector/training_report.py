@@ -19,29 +19,29 @@ def train_with_report(
     listeners: Sequence[Listener] = (),
     before: Mapping[str, float] | None = None,
 ) -> Trained:
-    """Train one detector, as `stages.training.train` does, and write its report.
+    """Train one detector, as `stages.detector.training.train` does, and write its report.
 
     Args:
-        arguments: Training arguments by Ultralytics' names.
+        arguments: The training arguments, by Ultralytics' names.
         data: A prepared data set.
         out: A folder for best.pt.
         report: A folder for metrics.json (mAP50, mAP50-95, precision and recall on the validation split, 0 to 1;
-            train_seconds; step, the last epoch) and plots/, a table of each metric of each epoch.
-        listeners: What else to tell of each epoch.
-        before: Metrics of the model before the training, to be kept in metrics.json.
+            train_seconds; step, the last epoch) and plots/, a table for each metric with a row for each epoch.
+        listeners: Further listeners for each epoch.
+        before: Metrics of the model before the training, which metrics.json gets too.
 
     Raises:
         TrainingFailed, Failure: As from `train`.
     """
     with Live(str(report), dvcyaml=None, report=None, save_dvc_exp=False) as live:
         trained = train(arguments, data, out, [*listeners, _curves(live)])
-        measured = {name: round(value, 5) for name, value in trained.metrics.items()}
-        live.summary = {**measured, **(before or {}), "train_seconds": round(trained.train_seconds, 1)}
+        metrics = {name: round(value, 5) for name, value in trained.metrics.items()}
+        live.summary = {**metrics, **(before or {}), "train_seconds": round(trained.train_seconds, 1)}
     return trained
 
 
 def _curves(live: Live) -> Listener:
-    """Each metric of each epoch in a table of its own."""
+    """Return a listener that adds each metric of an epoch to its table."""
 
     def listen(epoch: Epoch) -> None:
         live.step = epoch.number

@@ -1,6 +1,6 @@
-"""Ultralytics, kept inside the repository: its settings in `.yolo/`, no network, no integrations of its own.
+"""Import Ultralytics with its settings in `.yolo/` of the repository, without network and without its integrations.
 
-Everything of Ultralytics is imported through this module, so that the environment is set before its first import.
+All other modules import Ultralytics through this one, so that the environment is set before its first import.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if "ultralytics" in sys.modules and os.environ.get("YOLO_CONFIG_DIR") != str(HOM
     )
 
 os.environ["YOLO_CONFIG_DIR"] = str(HOME)
-os.environ["YOLO_OFFLINE"] = "true"  # no look at the network at import, no usage data
-os.environ["YOLO_AUTOINSTALL"] = "false"  # a missing package is an error, not a pip call in the middle of a run
+os.environ["YOLO_OFFLINE"] = "true"  # no connection at import, no usage data
+os.environ["YOLO_AUTOINSTALL"] = "false"  # a missing package is an error; Ultralytics must not call pip during a run
 os.environ.setdefault("YOLO_VERBOSE", "false")
-os.environ.setdefault("MPLCONFIGDIR", str(HOME / "matplotlib"))  # the font cache that matplotlib writes at import
+os.environ.setdefault("MPLCONFIGDIR", str(HOME / "matplotlib"))  # for the font cache that matplotlib writes at import
 
 HOME.mkdir(exist_ok=True)
-with FileLock(HOME / "settings.lock"):  # two processes may both find no settings
+with FileLock(HOME / "settings.lock"):  # two first processes would both write the settings
     from ultralytics.utils import RANK, SETTINGS
 
     _WANTED = {
@@ -70,78 +70,81 @@ __all__ = [
     "torch",
 ]
 
-LABEL_CACHES = 32  # files kept; each is as large as the labels it was made from
+LABEL_CACHES = 32  # files that are kept; each is as large as its labels
 
 _load_or_scan = YOLODataset._load_or_scan_cache
 
 
-def _outside_the_data(dataset: YOLODataset, cache_path: Path, cache_hash: str) -> tuple[dict[str, Any], bool]:
-    """Keep what Ultralytics learnt of the labels in `.yolo/`, not in the data folder, which DVC watches.
+def _load_or_scan_in_home(dataset: YOLODataset, cache_path: Path, cache_hash: str) -> tuple[dict[str, Any], bool]:
+    """Keep Ultralytics' cache of the labels in `.yolo/`, not in the data folder, which DVC watches.
 
-    The hash is of the paths, sizes and times of all files, so it names the cache. Leans on a private method of
-    Ultralytics 8.4, which reads an unreadable cache as none.
+    The hash covers the paths, sizes and times of all files, so it is a safe name for the cache. This replaces a private
+    method of Ultralytics 8.4, which scans the labels again if the cache is not readable.
     """
     folder = HOME / "labels"
     folder.mkdir(exist_ok=True)
-    found = _load_or_scan(dataset, folder / f"{cache_hash}.cache", cache_hash)
-    for old in sorted(folder.glob("*.cache"), key=_age)[:-LABEL_CACHES]:
+    cache = _load_or_scan(dataset, folder / f"{cache_hash}.cache", cache_hash)
+    for old in sorted(folder.glob("*.cache"), key=_modified)[:-LABEL_CACHES]:
         old.unlink(missing_ok=True)
-    return found
+    return cache
 
 
-def _age(path: Path) -> float:
+def _modified(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except OSError:  # another training has removed it
+    except OSError:  # another training has removed the file
         return 0.0
 
 
-YOLODataset._load_or_scan_cache = _outside_the_data
+YOLODataset._load_or_scan_cache = _load_or_scan_in_home
 
 
 def set_threads(count: int) -> None:
-    """Let a training on the CPU use that many threads in this process. Leans on a constant of Ultralytics 8.4."""
+    """Set the number of threads of a training on the CPU in this process, by a constant of Ultralytics 8.4."""
     torch_utils.NUM_THREADS = count
 
 
 def check_device(device: int | str) -> None:
-    """See whether this machine has a device, by Ultralytics' name for it.
+    """Check that this machine has a device.
+
+    Args:
+        device: The device, by Ultralytics' name.
 
     Raises:
-        Failure: It does not.
+        Failure: The device does not exist.
     """
     try:
         select_device(str(device), verbose=False)
     except ValueError as error:
-        raise Failure(f"device: {device!r} is not on this machine; take null, cpu, or one of its own") from error
+        raise Failure(f"device: {device!r} does not exist on this machine; set null, cpu or another device") from error
 
 
 def check_arguments(arguments: dict[str, Any]) -> None:
     """Check training arguments by Ultralytics' own rules.
 
     Raises:
-        TypeError, ValueError, SyntaxError: As Ultralytics words it: a wrong type, an impossible value, an unknown name.
+        TypeError, ValueError, SyntaxError: A type, a value or a name is wrong. The message is Ultralytics' own.
     """
     get_cfg(overrides=arguments)
 
 
-# Arguments that say where a training ran: left out of a file of weights, so that the same model has the same bytes in
-# every folder.
-_PLACES = ("data", "project", "name", "save_dir", "exist_ok")
+# Arguments that name the folders of a training. A file of weights does not contain them, so that the same model has the
+# same bytes in every folder.
+_FOLDERS = ("data", "project", "name", "save_dir", "exist_ok")
 
 
 def checkpoint_bytes(model: Any, arguments: Mapping[str, Any], origin: Mapping[str, Any]) -> bytes:
-    """Return a file of weights for any YOLO(...), without dates and without paths.
+    """Return the bytes of a file of weights for YOLO(...), without dates and paths.
 
     Args:
         model: The network. Its precision is kept.
-        arguments: The training arguments that the file shall name.
-        origin: The checkpoint that the network was read from: its version and licence are kept.
+        arguments: The training arguments to save in the file.
+        origin: The checkpoint of the network, whose version and license are kept.
     """
-    kept = {key: value for key, value in arguments.items() if key not in _PLACES}
+    kept = {key: value for key, value in arguments.items() if key not in _FOLDERS}
     kept["model"] = Path(str(kept.get("model", "")).replace("\\", "/")).name
     model.args = kept
-    vars(model).pop("pt_path", None)  # where Ultralytics read it
+    vars(model).pop("pt_path", None)  # the path that Ultralytics has read the model from
     about = {key: origin[key] for key in ("version", "license", "docs") if key in origin}
     buffer = io.BytesIO()
     torch.save({"epoch": -1, "model": model, "ema": None, "train_args": kept, **about}, buffer)

@@ -1,4 +1,4 @@
-"""Models to start from: an architecture of Ultralytics, untrained, or weights that are fetched once and checked."""
+"""Models to start from: untrained architectures, and weights that are downloaded once and checked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.base.paths import locate, main_root
 
 WEIGHTS = main_root() / "weights"
 
-# The weights that this project knows: address and digest.
+# The weights that this project can download: the address of the release, and the digest of each file.
 RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
 KNOWN = {"yolov8n.pt": "f59b3d833e2ff32e194b5bb8e08d211dc7c5bdf144b90d2c8412c47ccfc83b36"}
 
@@ -21,13 +21,14 @@ _DETECTOR = re.compile(r"yolo(?!.*-(cls|seg|sem|pose|obb|depth|world)).*\.yaml")
 
 
 def model_file(model: str) -> str:
-    """What Ultralytics shall load for the parameter `model`.
+    """Return the file or the architecture that Ultralytics loads for the parameter `model`.
 
-    A `.yaml` is a file of the user's or one of Ultralytics' own architectures, untrained. A `.pt` is a file of the
-    user's, or weights that this project knows, fetched once into `weights/` of the main repository.
+    A `.yaml` is the user's file or an architecture of Ultralytics, untrained. A `.pt` is the user's file, or one of
+    KNOWN, which is downloaded once to `weights/` of the main repository.
 
     Raises:
-        Failure: There is no such model, or it cannot be fetched; the line says what to fetch and where to put it.
+        Failure: The model does not exist or cannot be downloaded. The message says which file to download by hand, and
+            where to put it.
     """
     if (file := locate(model)).is_file():
         return str(file)
@@ -39,7 +40,7 @@ def model_file(model: str) -> str:
     if model not in KNOWN:
         if kept.is_file():
             return str(kept)
-        raise Failure(f"model: {model!r} is not a file; put it at {kept}, or take {', '.join(KNOWN)} or yolov8n.yaml")
+        raise Failure(f"model: {model!r} is not a file; put it at {kept}, or set {', '.join(KNOWN)} or yolov8n.yaml")
     try:
         return str(fetch(RELEASE + model, WEIGHTS, model, sha256=KNOWN[model]))
     except Failure as failure:
@@ -50,9 +51,9 @@ def model_file(model: str) -> str:
 
 
 def _is_architecture(model: str) -> bool:
-    """Whether this is the name of a detector among Ultralytics' own architectures."""
+    """Return whether this is the name of a detector among Ultralytics' own architectures."""
     package = importlib.util.find_spec("ultralytics")
     if package is None or package.origin is None or not _DETECTOR.fullmatch(model):
         return False
-    known = {path.name for path in (Path(package.origin).parent / "cfg" / "models").rglob("yolo*.yaml")}
-    return _SCALE.sub(r"\1\3", Path(model).stem) + ".yaml" in known
+    names = {path.name for path in (Path(package.origin).parent / "cfg" / "models").rglob("yolo*.yaml")}
+    return _SCALE.sub(r"\1\3", Path(model).stem) + ".yaml" in names

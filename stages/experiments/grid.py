@@ -1,8 +1,8 @@
-"""A grid whose points are named after what they vary.
+"""A grid of experiments, each named after its values.
 
 `python -m stages grid epochs=3,5 imgsz=128,160` queues epochs-3_imgsz-128 and three more. `dvc exp run --queue` does
-the same under random names. Each point is checked before any is queued. A point that is queued or finished is not
-queued again.
+the same with random names. All points are checked before the first one is queued. A point that is queued or finished is
+not queued again.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ USAGE = "python -m stages grid epochs=3,5 imgsz=128,160"
 
 
 def points(sweeps: Sequence[str]) -> list[dict[str, str]]:
-    """The points of a grid, as text by key: DVC's own reading of `epochs=3,5`.
+    """Return the points of a grid as text by key. DVC's own parser reads `epochs=3,5`.
 
     Raises:
-        BadParams: It is no sweep, or names a key twice.
+        BadParams: An argument is not a sweep, or two have the same key.
     """
-    from dvc.utils.hydra import get_hydra_sweeps  # a second that `--help` and wrong calls need not wait for
+    from dvc.utils.hydra import get_hydra_sweeps  # takes a second to import, which `--help` does not need
     from hydra.errors import HydraException
 
     keys = [sweep.partition("=")[0] for sweep in sweeps]
     if not sweeps or any("=" not in sweep for sweep in sweeps) or len(set(keys)) < len(keys):
         raise BadParams(f"a grid is given as key=value,value for each key, such as: {USAGE}")
     try:
-        found = get_hydra_sweeps({"params.yaml": list(sweeps)})
+        overrides = get_hydra_sweeps({"params.yaml": list(sweeps)})
     except (HydraException, ValueError) as error:
         raise BadParams(f"{' '.join(sweeps)}: {error}") from error
-    return [dict(override.split("=", 1) for override in one["params.yaml"]) for one in found]
+    return [dict(override.split("=", 1) for override in point["params.yaml"]) for point in overrides]
 
 
 def name_of(point: Mapping[str, str]) -> str:
-    """The name of a point: `epochs-3_imgsz-128`. What git takes in no name is left out."""
+    """Return the name of a point: `epochs-3_imgsz-128`. Characters that git does not allow are left out."""
     name = "_".join(re.sub(r"[^\w.-]+", "", f"{key}-{value}") for key, value in point.items())
     return re.sub(r"\.{2,}", "", name).strip(".-").removesuffix(".lock")
 
@@ -50,10 +50,14 @@ def name_of(point: Mapping[str, str]) -> str:
 def check(point: Mapping[str, str], content: Mapping[str, Any]) -> Params:
     """Return the parameters at a point.
 
+    Args:
+        point: The values of the point as text, by key.
+        content: The content of params.yaml.
+
     Raises:
-        BadParams: In one line, the key, its value and what is allowed.
+        BadParams: A value is wrong. The line names the key, the value and the allowed values.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser  # reads a value as DVC will
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # the parser that DVC uses
 
     changed: dict[str, Any] = copy.deepcopy(dict(content))
     for key, text in point.items():
@@ -68,17 +72,21 @@ def check(point: Mapping[str, str], content: Mapping[str, Any]) -> Params:
 
 
 def queue(grid: Iterable[Mapping[str, str]]) -> tuple[int, list[str]]:
-    """Queue points of the last commit; returns how many, and the names of those that were there already."""
+    """Queue experiments of the last commit.
+
+    Returns:
+        The number of queued experiments, and the names of those that were already queued or finished.
+    """
     from dvc.repo import Repo
 
     head, present, queued = commit(), [], 0
     with Repo(main_root()) as repo:
-        line = repo.experiments.celery_queue
-        known = {entry.name for entry in (*line.iter_queued(), *line.iter_active()) if entry.baseline_rev == head}
-        known |= {name for name, (_, start) in refs.experiments().items() if start == head}
+        waiting = repo.experiments.celery_queue
+        names = {entry.name for entry in (*waiting.iter_queued(), *waiting.iter_active()) if entry.baseline_rev == head}
+        names |= {name for name, (_, start) in refs.experiments().items() if start == head}
         for point in grid:
             name = name_of(point)
-            if name in known:
+            if name in names:
                 present.append(name)
                 continue
             repo.experiments.run(queue=True, name=name, params=[f"{key}={value}" for key, value in point.items()])
@@ -87,14 +95,15 @@ def queue(grid: Iterable[Mapping[str, str]]) -> tuple[int, list[str]]:
 
 
 def queue_grid(sweeps: Sequence[str], check_more: Callable[[Params, str], None]) -> None:
-    """Check every point of a grid, then queue those that are not there yet.
+    """Check every point of a grid, then queue the new ones.
 
     Args:
         sweeps: `key=value,value` for each key.
-        check_more: Called with the parameters of each point and its name; raises BadParams where they are wrong.
+        check_more: A function that gets the parameters and the name of each point, and raises BadParams if they are
+            wrong.
 
     Raises:
-        BadParams: The grid or one of its points is wrong. Nothing is queued then.
+        BadParams: The grid or one of its points is wrong. Nothing is queued.
     """
     grid, content = points(sweeps), params_file.read(params_file.PARAMS)
     names = [name_of(point) for point in grid]
@@ -103,5 +112,5 @@ def queue_grid(sweeps: Sequence[str], check_more: Callable[[Params, str], None])
     for point in grid:
         check_more(check(point, content), name_of(point))
     queued, present = queue(grid)
-    there = f" (there already: {', '.join(present)})" if present else ""
-    print(f"{queued} queued{there}; `dvc queue start -j 2` runs them, two at a time")
+    skipped = f" (already queued or finished: {', '.join(present)})" if present else ""
+    print(f"{queued} queued{skipped}; `dvc queue start -j 2` runs them, two at a time")

@@ -17,6 +17,8 @@ import yaml
 
 from stages.base.paths import ROOT
 
+_IGNORED = {"__pycache__", ".DS_Store", "Thumbs.db"}  # names from .dvcignore that occur among code
+
 
 @cache
 def code_digests(stage: str = "train") -> Mapping[str, str]:
@@ -53,6 +55,7 @@ def _digest(path: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder as DVC sees it, in DVC's order: without those that .dvcignore names."""
-    files = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    return iter(sorted(files, key=lambda path: path.relative_to(folder).parts))
+    """Yield the files of a folder that DVC sees, in DVC's order: by their path as text, so `a.py` precedes `a/b.py`."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    kept = [path for path in files if _IGNORED.isdisjoint(path.relative_to(folder).parts)]
+    return iter(sorted(kept, key=lambda path: path.relative_to(folder).as_posix()))

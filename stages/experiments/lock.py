@@ -1,8 +1,7 @@
-"""dvc.lock: read, edited, and compared with the files that it describes."""
+"""dvc.lock: read, edited and queried."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -12,39 +11,69 @@ import yaml
 from ruamel.yaml import YAML
 
 from stages.base.failures import Failure
-from stages.params.file import dumped, read
+from stages.base.paths import BEST_MODEL, PREPARED_DATA
+from stages.params.file import dumped
 
 Lock = dict[str, Any]
 """The stages of a dvc.lock by name."""
 
 
-def read_lock(text: str) -> Lock:
-    """The stages of a dvc.lock.
+class Incomplete(Failure):
+    """The record that DVC keeps of a run is not complete: a file is missing, or has another form."""
+
+
+def parse_lock(text: str) -> Lock:
+    """Return the stages in the text of a dvc.lock.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not that of a dvc.lock.
     """
     try:
         return dict(yaml.load(text, _Loader)["stages"])  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, TypeError, KeyError) as error:
+    except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
         raise ValueError("not a dvc.lock") from error
 
 
+def read_lock(folder: Path) -> Lock:
+    """Return the stages in the dvc.lock of a folder.
+
+    Raises:
+        Incomplete: The folder has no dvc.lock, or the file is damaged.
+    """
+    try:
+        return parse_lock((folder / "dvc.lock").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Incomplete(f"dvc.lock: {error.strerror}") from error
+    except ValueError as error:
+        raise Incomplete(f"dvc.lock: {error}") from error
+
+
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads numbers as DVC writes them: 1e-05 is one in YAML 1.2."""
+    """A fast loader of YAML 1.2, as DVC writes it: 1e-05 is a number there, and `yes` is a text.
+
+    PyYAML knows YAML 1.1 only. It is used because ruamel.yaml takes three times as long, and a study has many locks.
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's way; without those of YAML 1.1
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
+for _type, _form, _first in (
+    ("null", r"(~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"(true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    ("int", r"[-+]?[1-9]\d*$|0$", list("-+0123456789")),
+    ("float", r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$", list("-+.0123456789")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_type}", re.compile(_form), _first)
 
 
 def edited_lock(text: str, values: Mapping[str, Any], keep: Collection[str] | None = None) -> str:
-    """The text of a dvc.lock whose stage check has seen other values: those of a validated space need no check.
+    """Return the text of a dvc.lock in which stage check has validated other values.
+
+    Values of the search space need no check: the whole space is validated before the study begins.
 
     Args:
-        text: Of the dvc.lock.
-        values: Of top-level keys of params.yaml.
+        text: The text of the dvc.lock.
+        values: Values of top-level keys of params.yaml.
         keep: The stages to keep, or None for all.
     """
     yaml_ = YAML()
@@ -57,74 +86,40 @@ def edited_lock(text: str, values: Mapping[str, Any], keep: Collection[str] | No
     return dumped(yaml_, content)
 
 
+def dependencies(lock: Lock, stage: str) -> dict[str, str]:
+    """Return the MD5 of each file or folder that a stage has read, by its path; none if it has not run."""
+    return {file["path"]: file["md5"] for file in lock.get(stage, {}).get("deps", [])}
+
+
+def outputs(lock: Lock, stage: str) -> dict[str, str]:
+    """Return the MD5 of each file or folder that a stage has written, by its path; none if it has not run."""
+    return {file["path"]: file["md5"] for file in lock.get(stage, {}).get("outs", [])}
+
+
+def parameters(lock: Lock, stage: str) -> dict[str, Any]:
+    """Return the values of params.yaml that a stage has used, by their keys; none if it has not run."""
+    return dict(lock.get(stage, {}).get("params", {}).get("params.yaml", {}))
+
+
 def prepared(lock: Lock) -> dict[str, Any]:
-    """The entry of data/prepared in a dvc.lock: path, digest, size.
+    """Return the entry of data/prepared in a dvc.lock: path, digest, size.
 
     Raises:
-        Failure: There is none.
+        Failure: There is no such entry.
     """
     for out in lock.get("prepare", {}).get("outs", []):
-        if out["path"] == "data/prepared":
+        if out["path"] == PREPARED_DATA:
             return dict(out)
-    raise Failure("dvc.lock knows no data/prepared: run `dvc repro prepare`")
-
-
-class Incomplete(Failure):
-    """What DVC keeps is not a whole run: a file is missing, or is of another form than this code writes."""
-
-
-def stale(folder: Path) -> str:
-    """Why the reports of a folder are not those of its params.yaml, or nothing where they are.
-
-    dvc.lock keeps the parameters and the digests of the run that it describes.
-
-    Raises:
-        Incomplete: There is no dvc.lock.
-    """
-    current = read(folder / "params.yaml")
-    lock = _lock(folder)
-    for stage in (lock[name] for name in ("prepare", "train", "evaluate") if name in lock):
-        for key, value in stage.get("params", {}).get("params.yaml", {}).items():
-            if current.get(key) != value:
-                return f"{key} in params.yaml was changed since the last run"
-        for out in stage.get("outs", []):
-            if out["path"].endswith("metrics.json") and not _is_as_locked(folder, out):
-                return f"{out['path']} is not the one of the last run"
-    return ""
-
-
-def evaluated(folder: Path) -> bool:
-    """Whether a folder holds the evaluation of the model that it holds, so that DVC will not evaluate it again."""
-    try:
-        lock = _lock(folder)
-        stage, data = lock["evaluate"], lock["prepare"]["outs"]
-        current = read(folder / "params.yaml")
-    except (LookupError, Failure):
-        return False
-    files = [file for file in (*stage["deps"], *stage["outs"]) if file["path"] != "data/prepared"]
-    return (
-        all(current.get(key) == value for key, value in stage["params"]["params.yaml"].items())
-        and any(dependency["md5"] == out["md5"] for dependency in stage["deps"] for out in data)
-        and all(_is_as_locked(folder, file) for file in files)
-    )
-
-
-def _is_as_locked(folder: Path, file: Mapping[str, Any]) -> bool:
-    path = folder / file["path"]
-    return path.is_file() and hashlib.md5(path.read_bytes()).hexdigest() == file["md5"]
+    raise Failure(f"dvc.lock does not contain {PREPARED_DATA}: run `dvc repro prepare`")
 
 
 def weights_digest(folder: Path) -> str:
-    """MD5 of models/best.pt by the dvc.lock of a folder."""
-    for out in _lock(folder).get("train", {}).get("outs", []):
-        if out["path"] == "models/best.pt":
-            return str(out["md5"])
-    raise Incomplete("dvc.lock names no models/best.pt")
+    """Return the MD5 of models/best.pt according to the dvc.lock of a folder.
 
-
-def _lock(folder: Path) -> dict[str, Any]:
-    """The stages of a dvc.lock."""
-    try:
-        return dict(read(folder / "dvc.lock")["stages"])
-    except (KeyError, Failure) as error:
-        raise Incomplete(f"dvc.lock: {error}") from error
+    Raises:
+        Incomplete: There is no dvc.lock, or it does not contain the file.
+    """
+    digest = outputs(read_lock(folder), "train").get(BEST_MODEL)
+    if digest is None:
+        raise Incomplete(f"dvc.lock does not contain {BEST_MODEL}")
+    return digest

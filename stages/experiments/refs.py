@@ -18,15 +18,15 @@ from stages.experiments.lock import Incomplete, weights_digest
 
 
 @contextmanager
-def kept(revision: str) -> Iterator[Path]:
-    """A temporary folder with params.yaml, dvc.lock and reports/ as they are in a commit.
+def checkout(revision: str) -> Iterator[Path]:
+    """Yield a temporary folder with params.yaml, dvc.lock and reports/ as they are in a commit.
 
     Raises:
-        Incomplete: The commit lacks one of them.
+        Incomplete: The commit does not have all of them.
     """
-    wanted = ("params.yaml", "dvc.lock", "reports")
+    paths = ("params.yaml", "dvc.lock", "reports")
     archive = subprocess.run(
-        ["git", "archive", "--format=tar", revision, *wanted], cwd=main_root(), capture_output=True, check=False
+        ["git", "archive", "--format=tar", revision, *paths], cwd=main_root(), capture_output=True, check=False
     )
     if archive.returncode:
         raise Incomplete(f"{revision[:7]}: {archive.stderr.decode(errors='replace').strip()}")
@@ -39,22 +39,28 @@ def kept(revision: str) -> Iterator[Path]:
 
 
 def experiments() -> dict[str, tuple[str, str]]:
-    """DVC's finished experiments by name: the commit of each, and the commit that it started from."""
-    form = ("--sort=committerdate", "--format=%(refname) %(objectname)")  # of two with one name, the newer counts
+    """Return DVC's finished experiments by name: the commit of each, and the commit that it started from.
+
+    Experiments are sorted by age. If two have the same name, the newer one is returned.
+    """
+    form = ("--sort=committerdate", "--format=%(refname) %(objectname)")
     lines = git("for-each-ref", *form, "refs/exps", root=main_root()).splitlines()
-    found = {}
+    experiments = {}
     for reference, revision in (line.split() for line in lines):
         parts = reference.split("/")  # refs/exps/<2 digits of the base>/<the rest of it>/<name>
         if len(parts) == 5 and len(parts[2]) == 2:
-            found[parts[4]] = revision, parts[2] + parts[3]
-    return found
+            experiments[parts[4]] = revision, parts[2] + parts[3]
+    return experiments
 
 
 def model_file(folder: Path) -> Path | None:
-    """The weights that a dvc.lock names, in DVC's cache; None where this machine does not have them.
+    """Return the file in DVC's cache that holds the weights of a run; None if this machine does not have it.
+
+    Args:
+        folder: A folder with the dvc.lock of the run.
 
     Raises:
-        Incomplete: There is no dvc.lock, or it names none.
+        Incomplete: There is no dvc.lock, or it does not contain the weights.
     """
     path = Path(_cache().oid_to_path(weights_digest(folder)))
     return path if path.is_file() else None
@@ -62,7 +68,7 @@ def model_file(folder: Path) -> Path | None:
 
 @cache
 def _cache() -> Any:
-    from dvc.repo import Repo  # takes a second, and only a mirror made later needs it
+    from dvc.repo import Repo  # takes a second to import, and only a later mirror needs it
 
     with Repo(main_root()) as repo:
         return repo.cache.local

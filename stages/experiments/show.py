@@ -1,7 +1,7 @@
-"""Everything that was run, in one table: the baseline, grids, trials, tuned runs, confirmations, and before them the
-pretrained models that they started from, without training.
+"""One table of all runs: the baseline, grids, trials, tuned runs and confirmations.
 
-`python -m stages compare` prints the table and writes reports/comparison.md and .csv. It also works while a queue runs.
+The first rows are the pretrained models that the runs started from, without training. `python -m stages compare` prints
+the table and writes reports/comparison.md and .csv. It also works while a queue runs.
 """
 
 from __future__ import annotations
@@ -26,28 +26,29 @@ from stages.base.files import write_atomic
 from stages.base.git import git
 from stages.base.paths import main_root
 from stages.base.processes import end_with_parent
-from stages.experiments import lock, refs
-from stages.experiments.comparison import GRID, TESTED, comma_separated, compare, is_absent, markdown, terminal
+from stages.experiments import refs
+from stages.experiments.comparison import TESTED, compare, is_absent
+from stages.experiments.results import stale_reason
+from stages.experiments.tables import GRID, comma_separated, markdown, terminal
 
-FEW = 24  # experiments: these are read sooner than another process has started
+BATCH = 24  # experiments: one process reads them in less time than another process needs to start
 
 
 def read_experiments(revisions: Sequence[str], commits: Sequence[str]) -> tuple[list[ExpState], Counter[str]]:
-    """What `dvc exp show` reads of the workspace, of these commits and of the finished experiments that started there.
+    """Read the data of `dvc exp show`: of the workspace, of commits and of the finished experiments that started there.
 
-    It is read in the same way, but for experiments that are running: DVC 3.67 opens their folders, which come and go
-    meanwhile, and fails.
+    Running experiments are left out. DVC 3.67 opens their folders, and fails if one of them disappears meanwhile.
 
     Args:
-        revisions: Of finished experiments. Those that DVC has not cached yet are read first, with all cores.
-        commits: In full.
+        revisions: The commits of finished experiments. All cores first read those that DVC has not cached yet.
+        commits: The full names of commits.
 
     Returns:
-        States, and how many experiments of the queue have no results, by `queued`, `running` or `failed`.
+        The states, and the number of experiments in the queue without results, by `queued`, `running` or `failed`.
     """
     with Repo(main_root()) as repo:
         new = [revision for revision in revisions if not repo.experiments.cache.odb.exists(revision)]
-        batches = [new[start : start + FEW] for start in range(0, len(new), FEW)]
+        batches = [new[start : start + BATCH] for start in range(0, len(new), BATCH)]
         if len(batches) > 1:
             print(f"reading {len(new)} experiments for the first time", file=sys.stderr)
             spawn = get_context("spawn")
@@ -64,29 +65,30 @@ def read_experiments(revisions: Sequence[str], commits: Sequence[str]) -> tuple[
 
 
 def _begin_process() -> None:
-    """Ctrl-C reaches every process of a terminal; the first one ends the others."""
+    """Ignore Ctrl-C, which every process of a terminal receives: the first process ends the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
 
 
 def _cache(revisions: Sequence[str]) -> None:
-    """Let DVC read experiments, and cache what it would read anew each time: those without test metrics.
+    """Let DVC read experiments, and cache also those without test metrics.
 
-    DVC 3.67 caches no experiment that lacks a file, because it might be fetched. This one is in git or nowhere.
+    DVC 3.67 does not cache an experiment with a missing file, because the file might be fetched later. The file of test
+    metrics cannot be fetched: it is in git or nowhere.
     """
     with Repo(main_root()) as repo:
         for revision in revisions:
             data = collect_rev(repo, revision).data
             if data is not None and is_absent(data.metrics.get(TESTED)):
-                whole = replace(data, metrics={**data.metrics, TESTED: {}})
-                if not whole.contains_error:
-                    repo.experiments.cache.put(whole, force=True)
+                complete = replace(data, metrics={**data.metrics, TESTED: {}})
+                if not complete.contains_error:
+                    repo.experiments.cache.put(complete, force=True)
 
 
 def _edited(root: Path) -> str:
-    """Why the metrics in the workspace are not those of its params.yaml, or nothing where they are."""
+    """Return the reason why the metrics in the workspace are not those of its params.yaml; empty if they are."""
     try:
-        return lock.stale(root)
+        return stale_reason(root)
     except Failure as failure:
         return str(failure)
 
@@ -96,15 +98,15 @@ def show() -> None:
     root = main_root()
     head = git("rev-parse", "--verify", "--quiet", "HEAD", root=root)
     if not head:
-        print(f"no commit yet, so nothing to compare: `git commit` what is here, `dvc repro`, and then {GRID}")
+        print(f"there is no commit yet and so nothing to compare: run `git commit`, then `dvc repro`, then {GRID}")
         return
-    kept = refs.experiments()
-    wanted = [head, *{start: None for _, start in kept.values()}]
-    commits = git("rev-list", "--no-walk=unsorted", "--ignore-missing", *wanted, root=root).split()
-    revisions = [revision for revision, start in kept.values() if start in commits]
+    experiments = refs.experiments()
+    starts = [head, *{start: None for _, start in experiments.values()}]
+    commits = git("rev-list", "--no-walk=unsorted", "--ignore-missing", *starts, root=root).split()
+    revisions = [revision for revision, start in experiments.values() if start in commits]
     states, hidden = read_experiments(revisions, commits)
-    found = compare(states, kept, head, hidden, _edited(root))
-    write_atomic(root / "reports" / "comparison.md", markdown(found))
-    write_atomic(root / "reports" / "comparison.csv", comma_separated(found))
-    print(terminal(found, shutil.get_terminal_size((120, 24)).columns))
+    comparison = compare(states, experiments, head, hidden, _edited(root))
+    write_atomic(root / "reports" / "comparison.md", markdown(comparison))
+    write_atomic(root / "reports" / "comparison.csv", comma_separated(comparison))
+    print(terminal(comparison, shutil.get_terminal_size((120, 24)).columns))
     print("written: reports/comparison.md, reports/comparison.csv")

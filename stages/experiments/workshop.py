@@ -1,8 +1,8 @@
-"""Finished trials as DVC experiments: each a commit under refs/exps, with its own params.yaml, dvc.lock and reports.
+"""Finished trials as DVC experiments: commits under refs/exps, each with its own params.yaml, dvc.lock and reports.
 
-A trial is trained in a private folder with this project's files, where DVC puts its model and its run into the cache of
-the main repository. The commit is then made with a git index of its own: the user's files, index and queue are never
-touched, and a kill at any moment leaves the experiment whole or not there.
+A trial is trained in a private folder with the files of this project. DVC puts its model and its run into the cache of
+the main repository. The commit is then made with a separate git index, so that the user's files, index and queue are
+never touched. A kill at any moment leaves a complete experiment or none.
 """
 
 from __future__ import annotations
@@ -19,18 +19,30 @@ from typing import Any
 from stages.base.failures import Failure
 from stages.base.files import write_atomic
 from stages.base.git import git
-from stages.base.paths import DATA, FIGURES, ROOT, main_root
+from stages.base.paths import (
+    BEST_MODEL,
+    CONFIRMATION,
+    DATA,
+    DECISION,
+    FIGURES,
+    PREPARED_DATA,
+    ROOT,
+    TEST_METRICS,
+    TRAIN_METRICS,
+    main_root,
+)
 from stages.experiments.identity import code_files
 from stages.experiments.lock import edited_lock
 from stages.params.file import with_values
 
-_STALE = ("reports/evaluate", "reports/decision.md", "reports/confirmation.csv", FIGURES)  # of the run before
-_IDENTITY = {f"GIT_{who}_{what}": "study" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+_FOLDERS = [Path(path).parent for path in (BEST_MODEL, TRAIN_METRICS, TEST_METRICS)]
+_RESULTS: tuple[str | Path, ...] = (*_FOLDERS, DECISION, CONFIRMATION, FIGURES)  # of an earlier run
+_IDENTITY = {f"GIT_{role}_{field}": "study" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What the trials of a study start from: a commit, and params.yaml and dvc.lock as they were when it began."""
+    """The start of the trials of a study: a commit, and the texts of params.yaml and dvc.lock when the study began."""
 
     commit: str
     params: str
@@ -38,14 +50,14 @@ class Origin:
 
 
 class Workshop:
-    """A private folder with this project's files as the run under way sees them, in which trials are made."""
+    """A private folder with the files of this project as the present run sees them, in which trials are trained."""
 
     def __init__(self, folder: Path, origin: Origin) -> None:
-        """Lay out the files.
+        """Create the folder and its files.
 
         Args:
-            folder: Where; what is there is removed.
-            origin: What the experiments start from.
+            folder: The path of the folder. Its old content is deleted.
+            origin: The start of the experiments.
         """
         self._origin = origin
         self._top = folder.resolve()
@@ -58,11 +70,11 @@ class Workshop:
         self._git("read-tree", origin.commit)
         self._git("checkout-index", "--all")
         self._copy_changes()
-        self._lend_data()
+        self._link_data()
         self._configure()
 
     def _copy_changes(self) -> None:
-        """What the run under way has changed since its commit: an edit without a commit, values of `-S`."""
+        """Copy the files that the present run has changed since its commit: uncommitted edits and values of `-S`."""
         top = Path(git("rev-parse", "--show-toplevel"))
         for name in git("diff", "--name-only", "--no-renames", "-z", self._origin.commit).split("\0"):
             if not name:
@@ -73,21 +85,21 @@ class Workshop:
                 shutil.copyfile(top / name, target)
             else:
                 target.unlink(missing_ok=True)
-        for name in [*code_files("train"), *code_files("evaluate")]:  # also before the first commit of one of them
+        for name in [*code_files("train"), *code_files("evaluate")]:  # also files that are not in git yet
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, self.root / name)
 
-    def _lend_data(self) -> None:
-        """DVC wants to see the data that a run was made from."""
-        data = self.root / "data" / "prepared"
+    def _link_data(self) -> None:
+        """Link the prepared data into the folder, because DVC requires the dependencies of a run."""
+        data = self.root / PREPARED_DATA
         data.parent.mkdir(exist_ok=True)
         try:
             data.symlink_to(DATA.resolve(), target_is_directory=True)
-        except OSError:  # Windows allows links to some users only
+        except OSError:  # Windows allows links for some users only
             shutil.copytree(DATA, data)
 
     def _configure(self) -> None:
-        """DVC's cache is the main repository's, and git is left to this class."""
+        """Let DVC use the cache of the main repository, and let it not use git, which this class does."""
         from dvc.config import Config
         from dvc.repo import Repo
 
@@ -101,27 +113,27 @@ class Workshop:
             config.setdefault("cache", {})["dir"] = str(cache.parents[1])
 
     def clear(self, values: Mapping[str, Any]) -> None:
-        """Make the folder ready for a training with these values of training keys."""
-        for name in ("models", "reports/train", *_STALE):
+        """Prepare the folder for a training with these values of training keys."""
+        for name in _RESULTS:
             path = self.root / name
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        (self.root / "models").mkdir()
+        (self.root / BEST_MODEL).parent.mkdir()
         write_atomic(self.root / "params.yaml", with_values(self._origin.params, values))
         write_atomic(self.root / "dvc.lock", edited_lock(self._origin.lock, values, keep=("check", "prepare")))
 
     def save(self, name: str, stages: Sequence[str] = ("train",)) -> None:
-        """Put the model and the run of this folder into DVC's cache, and make it the experiment of that name.
+        """Put the model and the run of this folder into DVC's cache, and create the experiment.
 
         Args:
-            name: Of the experiment.
-            stages: What was run here, in order.
+            name: The name of the experiment.
+            stages: The stages that have run in this folder, in order.
         """
         from dvc.repo import Repo
 
-        with contextlib.chdir(self.root), Repo() as repo:  # DVC looks for a target from the working directory on
+        with contextlib.chdir(self.root), Repo() as repo:  # DVC resolves targets from the working directory
             for stage in stages:
                 repo.commit(stage, force=True, allow_missing=True, relink=False)
         self._git("add", "--all")
@@ -130,7 +142,7 @@ class Workshop:
         self._git("update-ref", f"refs/exps/{base[:2]}/{base[2:]}/{name}", commit)
 
     def _git(self, *arguments: str) -> str:
-        """Git in the main repository, with this folder's files and an index of its own."""
+        """Run git in the main repository with the files of this folder and a separate index."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
         done = subprocess.run(
             ["git", f"--git-dir={self._repository}", f"--work-tree={self._top}", *arguments],

@@ -1,7 +1,7 @@
 """Read, validate and write params.yaml.
 
-Training keys stand at the top level and have Ultralytics' own names. `data` and `tune` are groups of their own. A key
-that the schema does not declare must be a training argument of Ultralytics: `stages.detector.arguments` checks it.
+Training keys are at the top level and have Ultralytics' own names. `data` and `tune` are groups. A key that the schema
+does not declare must be a training argument of Ultralytics: `stages.detector.arguments` checks it.
 """
 
 from __future__ import annotations
@@ -26,15 +26,19 @@ from stages.params.space import Dimension
 PARAMS = ROOT / "params.yaml"
 PIPELINE = ROOT / "dvc.yaml"
 
-# Training keys that a study must not search: where it runs, and luck.
+# Training keys that a study must not search, and the reasons.
 _NOT_SEARCHED = {"device": "it says where a training runs", "seed": "the best seed is luck, not a better setting"}
 
 
 def load(path: Path = PARAMS, pipeline: Path = PIPELINE) -> Params:
     """Read and validate params.yaml.
 
+    Args:
+        path: The file.
+        pipeline: The dvc.yaml whose stage train must list every training key.
+
     Raises:
-        BadParams: In one line, the key, its value and what is allowed, for every key that is wrong.
+        BadParams: The file is wrong. One line has, for every wrong key, its value and the allowed values.
     """
     params = validate(read(path), name=path.name)
     listed = stage_params(pipeline, "train")
@@ -42,13 +46,17 @@ def load(path: Path = PARAMS, pipeline: Path = PIPELINE) -> Params:
     if missing:
         raise BadParams(
             f"{path.name}: {', '.join(missing)}: not among the params of stage train in {pipeline.name}, "
-            "so a change of it would not train again; add it there"
+            "so DVC would not train again after a change; add it there"
         )
     return params
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, as DVC reads it (YAML 1.2: `1e-3` is a number)."""
+    """Return the mapping in a YAML file, as DVC reads it (YAML 1.2: `1e-3` is a number).
+
+    Raises:
+        BadParams: The file cannot be read, is not valid YAML, or is not a mapping.
+    """
     try:
         return parsed(path.read_text(encoding="utf-8"), path.name)
     except UnicodeDecodeError as error:
@@ -61,11 +69,11 @@ def parsed(text: str, name: str) -> dict[str, Any]:
     """Return the mapping in the text of a YAML file, as DVC reads it.
 
     Raises:
-        BadParams: It is not valid YAML, or not a mapping; the line begins with `name`.
+        BadParams: The text is not valid YAML, or not a mapping. The message begins with `name`.
     """
     try:
         content = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or a number that is none
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date or number
         raise BadParams(f"{name}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise BadParams(f"{name}: must be a mapping of keys to values")
@@ -89,31 +97,39 @@ def dumped(yaml_: YAML, content: Any) -> str:
 
 
 class _Representer(RoundTripRepresenter):
-    """Writes null as it is written in params.yaml, not as nothing."""
+    """Represents None as `null`, as params.yaml does, and not as an empty value."""
 
 
 _Representer.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null"))
 
 
 def value(text: str) -> Any:
-    """A value from its text, as it would be read in the file."""
+    """Return the value of a text, as it would be in the file.
+
+    Raises:
+        BadParams: The text is not valid YAML.
+    """
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError) as error:  # ValueError: a date or a number that is none
+    except (YAMLError, ValueError) as error:  # ValueError: an impossible date or number
         raise BadParams(f"{text}: not valid YAML") from error
 
 
 def validate(content: dict[str, Any], name: str = "params.yaml") -> Params:
-    """Check the content of params.yaml as a whole.
+    """Validate the content of params.yaml as a whole.
+
+    Args:
+        content: The content.
+        name: The name of the file, with which a message begins.
 
     Raises:
-        BadParams: In one line, the key, its value and what is allowed, for every key that is wrong.
+        BadParams: The content is wrong. One line has, for every wrong key, its value and the allowed values.
     """
     params = _check_keys(content, name)
     for key, dimension in params.tune.space.items():
         place = f"{name}: tune.space.{key}"
         if key not in params.training_keys():
-            raise BadParams(f"{place}: not a training key of {name}; add it there with the value that it has now")
+            raise BadParams(f"{place}: not a training key of {name}; add it there with its present value")
         if key in _NOT_SEARCHED:
             raise BadParams(f"{place}: cannot be searched: {_NOT_SEARCHED[key]}")
         for value in dimension.probes(params.whole(key) and dimension.is_whole()):
@@ -126,23 +142,23 @@ def _check_keys(content: Mapping[str, Any], name: str) -> Params:
         params = Params.model_validate(content)
     except ValidationError as error:
         raise BadParams(f"{name}: " + "; ".join(dict.fromkeys(_lines(error)))) from error
-    strange = [] if isinstance(params.head, str) else [key for key in params.head if key not in params.data.classes]
-    if strange:
+    unknown = [] if isinstance(params.head, str) else [key for key in params.head if key not in params.data.classes]
+    if unknown:
         listed = ", ".join(params.data.classes)
-        raise BadParams(f"{name}: head: {strange[0]!r} is not a class of data.classes, which has {listed}")
+        raise BadParams(f"{name}: head: {unknown[0]!r} is not a class of data.classes, which has {listed}")
     return params
 
 
 def stage_params(pipeline: Path, stage: str) -> set[str]:
-    """The keys of params.yaml that a stage of dvc.yaml lists."""
+    """Return the keys of params.yaml that a stage of dvc.yaml lists."""
     content = yaml.safe_load(pipeline.read_text(encoding="utf-8"))
     return {key for key in content["stages"][stage].get("params", []) if isinstance(key, str)}
 
 
 def _lines(error: ValidationError) -> list[str]:
-    """Return a line for each wrong key. Where a key has several forms, each form is wrong; the first one tells."""
+    """Return a message for each wrong key. If a key has several forms, only its first error counts."""
     lines = []
-    told: set[str] = set()
+    described: set[str] = set()
     for detail in error.errors():
         keys = [str(part) for part in detail["loc"]]
         if detail["type"] == "missing":
@@ -153,19 +169,19 @@ def _lines(error: ValidationError) -> list[str]:
             lines.append(f"{'.'.join(keys)}: {detail['ctx']['error']}")
         else:
             field, allowed = _described(keys)
-            if field in told:
+            if field in described:
                 continue
-            told.add(field)
+            described.add(field)
             value = reprlib.repr(detail["input"])
             lines.append(f"{field}: {value} is not allowed; it must be {allowed or detail['msg']}")
     return lines
 
 
 def _described(keys: list[str]) -> tuple[str, str | None]:
-    """The key as the user wrote it (a union's branch is no key), and its field's description."""
+    """Return the key as the user wrote it, without pydantic's names for the forms of a value, and its description."""
     group: Any = Params
     for depth, key in enumerate(keys):
-        if keys[:depth] == ["tune", "space"]:  # a key of the user's, with fields of ours
+        if keys[:depth] == ["tune", "space"]:  # the user's own key, with the fields of Dimension
             if len(keys) == depth + 1:
                 return ".".join(keys), "{low, high}, with log or step, or {choices}"
             group = Dimension
@@ -183,7 +199,7 @@ def _described(keys: list[str]) -> tuple[str, str | None]:
 
 
 def with_values(text: str, values: Mapping[str, Any]) -> str:
-    """The text of a params.yaml with other values of top-level keys; comments and order are kept."""
+    """Return the text of a params.yaml with other values of top-level keys. Comments and order are kept."""
     yaml_ = round_trip()
     content = yaml_.load(text)
     for key, value in values.items():

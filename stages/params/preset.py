@@ -1,7 +1,7 @@
-"""Write a preset into params.yaml: values that belong together.
+"""Write a preset into params.yaml.
 
-A preset is a file in presets/. Its values replace those of params.yaml; comments and all other keys stay. The result is
-checked as a whole first, so a preset that does not fit changes nothing.
+A preset is a file in presets/ with values that belong together. They replace those of params.yaml. Comments and all
+other keys stay. The result is validated first, so an invalid preset changes nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from stages.params import file as params_file
 from stages.params.schema import Params
 
 PRESETS = ROOT / "presets"
-_WHOLE = ("tune.space", "head")  # mappings that a preset replaces, and does not add to
+_REPLACED = ("tune.space", "head")  # mappings that a preset replaces as a whole
 
 
 def presets() -> dict[str, str]:
-    """Return what each preset is for, by name: the first line of its file."""
+    """Return the purpose of each preset, which is the first line of its file, by name."""
     return {
         path.stem: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
         for path in sorted(PRESETS.glob("*.yaml"))
@@ -35,15 +35,19 @@ def file_of(name: str) -> Path:
     """Return the file of a preset.
 
     Raises:
-        BadParams: There is no such preset.
+        BadParams: The preset does not exist.
     """
     if name not in presets():
-        raise BadParams(f"preset {name!r} is not known; there are {', '.join(presets())}")
+        raise BadParams(f"preset {name!r} does not exist; the presets are {', '.join(presets())}")
     return PRESETS / f"{name}.yaml"
 
 
 def values_of(name: str) -> dict[str, Any]:
-    """Return the values of a preset."""
+    """Return the values of a preset.
+
+    Raises:
+        BadParams: The preset does not exist, or its file is not valid.
+    """
     return params_file.read(file_of(name))
 
 
@@ -51,12 +55,12 @@ def with_preset(text: str, preset: str, others: Sequence[str] = ()) -> str:
     """Return the text of a params.yaml with the values of a preset.
 
     Args:
-        text: Of params.yaml.
+        text: The text of params.yaml.
         preset: The text of the preset.
-        others: Further values, each as `key=value` with dots between the names of groups: `data.path=photos`.
+        others: Further values, each as `key=value`, with a dot after the name of a group: `data.path=photos`.
 
     Raises:
-        BadParams: A further value is not of that form, its key is not in params.yaml, or the result is not valid.
+        BadParams: A further value does not have this form, or its key is not in params.yaml.
     """
     yaml = params_file.round_trip()
     content = yaml.load(text)
@@ -74,10 +78,10 @@ def with_preset(text: str, preset: str, others: Sequence[str] = ()) -> str:
 
 
 def _replace(content: Any, preset: Any, place: str) -> None:
-    """Write the values of a preset into a mapping, in place."""
+    """Write the values of a preset into a mapping. `place` is its group in params.yaml, with a dot at the end."""
     for key, value in preset.items():
         name = f"{place}{key}"
-        if isinstance(value, Mapping) and name not in _WHOLE:
+        if isinstance(value, Mapping) and name not in _REPLACED:
             if not isinstance(content.get(key), dict):
                 raise BadParams(f"params.yaml: {name}: must be a mapping of keys to values")
             _replace(content[key], value, f"{name}.")
@@ -99,32 +103,30 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], place: str = ""
 
 
 def write_preset(name: str, others: Sequence[str], check_more: Callable[[Params, str], None]) -> None:
-    """Write a preset into params.yaml and print what changed.
+    """Write a preset into params.yaml and print the changes.
 
     Args:
         name: The preset.
         others: Further values, each as `key=value`.
-        check_more: Called with the new parameters and a name for messages; raises BadParams where they are wrong.
+        check_more: A function of the new parameters and a name for messages, which raises BadParams if they are wrong.
 
     Raises:
-        BadParams: The preset is not known, or the result is not valid. params.yaml stays as it is then.
+        BadParams: The preset does not exist, or the result is not valid. params.yaml is unchanged then.
     """
-    known = params_file.read(params_file.PARAMS)
+    old_content = params_file.read(params_file.PARAMS)
     before = params_file.PARAMS.read_text(encoding="utf-8")
     after = with_preset(before, file_of(name).read_text(encoding="utf-8"), others)
     content = params_file.parsed(after, "params.yaml")
     check_more(params_file.validate(content, name=f"preset {name}"), f"preset {name}")
-    lines = list(changes(known, content))
+    lines = list(changes(old_content, content))
     if not lines:
-        print(f"params.yaml has the values of preset {name} already")
+        print(f"params.yaml already has the values of preset {name}")
         return
     is_clean = not git("status", "--porcelain", "--", str(params_file.PARAMS))
     write_atomic(params_file.PARAMS, after)
     print("\n".join(lines))
     if is_clean:
-        print("written to params.yaml; `git checkout params.yaml` takes it back")
+        print("written to params.yaml; `git checkout params.yaml` restores it")
     else:
-        print(
-            "written to params.yaml, which had changes that are not committed: `git diff params.yaml` shows all of them"
-        )
-    print("next: `dvc repro`")
+        print("written to params.yaml, which had other uncommitted changes; `git diff params.yaml` shows all of them")
+    print("next: run `dvc repro`")

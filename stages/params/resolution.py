@@ -1,4 +1,4 @@
-"""Training arguments from the values in params.yaml: `nbs: batch` is the batch size."""
+"""Resolve the values of params.yaml that refer to other values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def resolved(written: Mapping[str, Any]) -> dict[str, Any]:
-    """Training arguments for Ultralytics from what stands in the file: `nbs: batch` is the batch size."""
+    """Return the training arguments for the values in params.yaml: `nbs: batch` becomes the value of `batch`."""
     arguments = dict(written)
     if arguments.get("nbs") == "batch":
         arguments["nbs"] = arguments["batch"]

@@ -1,4 +1,4 @@
-"""The schema of params.yaml: which keys there are, and which values they may have."""
+"""The schema of params.yaml: its keys and their allowed values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Group(BaseModel):
 
 
 class Split(_Group):
-    """Images of each split: all three as whole numbers or all three as fractions, or none of them."""
+    """The images of each split: three whole numbers, three fractions, or null three times."""
 
     train: Count | Share | None = Field(description="a whole number of images, a fraction (0 to 1), or null")
     val: Count | Share | None = Field(description="a whole number of images, a fraction (0 to 1), or null")
@@ -39,18 +39,18 @@ class Split(_Group):
         return self
 
     def parts(self) -> dict[str, float] | None:
-        """Images (int) or fractions (float) by split, or None where the source decides."""
+        """Return the images (int) or fractions (float) by split, or None if the source decides."""
         if self.train is None or self.val is None or self.test is None:
             return None
         return {"train": self.train, "val": self.val, "test": self.test}
 
 
 class Data(_Group):
-    """What prepare reads."""
+    """The group `data`: the parameters of stage prepare. `stages.data.sources` checks which of them a source needs."""
 
-    source: Literal["synthetic", "coco128", "yolo", "coco"] = Field(description="synthetic, coco128, yolo or coco")
-    path: str | None = Field(description="a folder of images (source yolo or coco), or null")
-    annotations: str | None = Field(description="a COCO annotation file (source coco), or null")
+    source: str = Field(description="the name of a data source, such as synthetic")
+    path: str | None = Field(description="a folder of images, or null")
+    annotations: str | None = Field(description="an annotation file, or null")
     url: str = Field(pattern=r"^https?://", description="an http or https address of coco128.zip")
     zip: str | None = Field(description="a local copy of coco128.zip, or null")
     classes: tuple[str, ...] = Field(min_length=1, description="a list of class names, at least one, each once")
@@ -61,22 +61,17 @@ class Data(_Group):
     seed: int = Field(ge=0, lt=2**31, strict=True, description="a whole number from 0")
 
     @model_validator(mode="after")
-    def _complete(self) -> Data:
+    def _possible_classes(self) -> Data:
         if "background" in self.classes:
             raise ValueError("classes cannot hold a class named background: it stands for no object in the reports")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes {list(self.classes)} names one class twice")
-        if self.source in ("synthetic", "coco128") and self.classes != ("person",):
-            raise ValueError(f"classes {list(self.classes)} cannot come from source {self.source}: it holds [person]")
-        if self.source in ("yolo", "coco") and self.path is None:
-            raise ValueError(f"path is null; source {self.source} needs the folder of the images")
-        if self.source == "coco" and self.annotations is None:
-            raise ValueError("annotations is null; source coco needs the annotation file")
+
         return self
 
 
 class Tune(_Group):
-    """What the study does."""
+    """The group `tune`: the parameters of the study and of the decision."""
 
     trials: int = Field(ge=1, le=1_000_000, strict=True, description="a whole number from 1")
     timeout: float | None = Field(gt=0, strict=True, description="seconds over 0, or null")
@@ -91,31 +86,31 @@ class Tune(_Group):
     )
 
     @model_validator(mode="after")
-    def _complete(self) -> Tune:
+    def _possible_storage_and_pruner(self) -> Tune:
         if self.storage is not None:
             try:
                 url = make_url(self.storage)
-            except ArgumentError as error:  # its text would repeat the URL
-                raise ValueError("storage is no SQLAlchemy URL, such as postgresql+psycopg://host/database") from error
-            if url.password or "password" in url.query:
+            except ArgumentError as error:  # its text would repeat the URL, and a password in it
                 raise ValueError(
-                    "storage holds a password, which git would keep: set OPTUNA_STORAGE to that URL instead"
-                )
+                    "storage must be an SQLAlchemy URL such as postgresql+psycopg://host/database"
+                ) from error
+            if url.password or "password" in url.query:
+                raise ValueError("storage has a password, which git would keep: set OPTUNA_STORAGE to that URL instead")
         if self.pruner == "hyperband" and "epochs" in self.space:
             raise ValueError(
-                "pruner hyperband compares trials of equal length: take epochs out of the space, or median"
+                "pruner hyperband compares trials of equal length: remove epochs from tune.space, or set median"
             )
         return self
 
 
 class Params(BaseModel):
-    """The whole of params.yaml. Fields beside `data`, `tune` and `head` are Ultralytics' training arguments."""
+    """All of params.yaml. All fields but `data`, `tune` and `head` are training arguments of Ultralytics."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
     model: str = Field(pattern=r"\.(yaml|yml|pt)$", description="a model's .yaml or .pt file")
     head: Literal["keep", "new"] | dict[ClassName, ClassName | Annotated[list[ClassName], Field(min_length=1)]] = Field(
-        description="keep, new, or a map such as {person: Normal}: a class of data.classes, one or more of the model"
+        description="keep, new, or a map such as {person: Normal} from a class of data.classes to those of the model"
     )
     epochs: int = Field(ge=1, le=100_000, strict=True, description="a whole number from 1 to 100000")
     imgsz: int = Field(ge=32, le=4096, multiple_of=32, strict=True, description="a multiple of 32 from 32 to 4096")
@@ -141,18 +136,19 @@ class Params(BaseModel):
     tune: Tune
 
     def training(self) -> dict[str, Any]:
-        """The arguments of the training, by Ultralytics' names, and `head`."""
+        """Return the arguments of the training, by Ultralytics' names, and `head`."""
         return resolved(self.written())
 
     def written(self) -> dict[str, Any]:
-        """The training keys as they stand in the file."""
+        """Return the training keys with their values in the file, where `nbs` may be `batch`."""
         return {key: value for key, value in self.model_dump().items() if key in self.training_keys()}
 
     def training_keys(self) -> list[str]:
+        """Return the keys at the top level, without the groups."""
         return [*(key for key in type(self).model_fields if key not in GROUPS), *(self.model_extra or {})]
 
     def whole(self, key: str) -> bool:
-        """Whether a training key takes whole numbers."""
+        """Return whether a training key takes whole numbers."""
         field = type(self).model_fields.get(key)
         if field is not None:
             return field.annotation is int or key == "nbs"

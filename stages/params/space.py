@@ -1,4 +1,4 @@
-"""The search space: one dimension a training key, the points in it, and which points are the same."""
+"""The search space: one dimension for each searched key, and points with a value for each of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 Point = dict[str, Any]
 """A value for each searched key."""
 
-DIGITS = 4  # of a searched number: what is trained is what a person reads, in params.yaml and everywhere else
+DIGITS = 4  # significant digits of a searched number: the value that is trained is the one that people read
 
 
 class Dimension(BaseModel):
-    """The values of one key: a range, drawn evenly or by its logarithm, in steps or not; or a list of choices."""
+    """The values of one key: a range, uniform or logarithmic, with or without steps; or a list of choices."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,9 +32,9 @@ class Dimension(BaseModel):
     def _consistent(self) -> Dimension:
         if self.choices is not None:
             if (self.low, self.high, self.step, self.log) != (None, None, None, False):
-                raise ValueError("choices stand alone, without low, high, step and log")
+                raise ValueError("choices cannot be combined with low, high, step or log")
             if len({repr(choice) for choice in self.choices}) < len(self.choices):
-                raise ValueError(f"choices {list(self.choices)} name one value twice")
+                raise ValueError(f"choices {list(self.choices)} contain one value twice")
             return self
         if self.low is None or self.high is None:
             raise ValueError("needs low and high, or choices")
@@ -51,11 +51,15 @@ class Dimension(BaseModel):
         return self
 
     def is_whole(self) -> bool:
-        """Whether its range is given in whole numbers."""
+        """Return whether low, high and step are whole numbers."""
         return all(isinstance(bound, int | None) for bound in (self.low, self.high, self.step))
 
     def probes(self, whole: bool) -> list[Any]:
-        """Values that must be allowed if all are: the ends and the second, or every choice."""
+        """Return values that are allowed only if all are: the ends and the second value, or every choice.
+
+        Args:
+            whole: Whether the key takes whole numbers, so that a range without step has the step 1.
+        """
         if self.choices is not None:
             return list(self.choices)
         assert self.low is not None
@@ -65,12 +69,12 @@ class Dimension(BaseModel):
 
 
 def rounded(value: Any) -> Any:
-    """A number as it is written in params.yaml: four significant digits."""
+    """Return a number with the four significant digits that params.yaml has, and any other value unchanged."""
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def same(point: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """A key that two points share exactly if they are the same; 1 and 1.0 are."""
+    """Return a key of a point. Two points have the same key exactly if they are equal; 1 and 1.0 are equal."""
 
     def text(value: Any) -> str:
         if isinstance(value, Mapping | list | tuple):

@@ -1,6 +1,7 @@
-"""The figures of a decision report, as PNG: readable on a projector, told apart with every kind of colour vision.
+"""Draw the figures of the decision report as PNG.
 
-Whatever a colour says, a shape or a line style says too.
+They are readable on a projector and with every kind of colour vision: wherever colours differ, shapes or line styles
+differ too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 from stages.base.paths import main_root
 
-os.environ.setdefault("MPLCONFIGDIR", str(main_root() / ".yolo" / "matplotlib"))  # before the import, not in the home
+# Matplotlib reads this on import. It keeps files out of the home folder.
+os.environ.setdefault("MPLCONFIGDIR", str(main_root() / ".yolo" / "matplotlib"))
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,7 +27,7 @@ from stages.decision.evidence import Evidence, Row
 from stages.decision.significance import Noise
 from stages.decision.verdict import Decision
 from stages.report.best_so_far import Band, Curve
-from stages.report.importance import Influence
+from stages.report.importance import Effect
 
 # Okabe and Ito's palette.
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, GREY = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#767676"
@@ -40,12 +42,12 @@ VALIDATION, TEST = "mAP50, validation split", "mAP50, test split"
 
 
 def progress(curves: Mapping[str, Mapping[str, Curve]], bands: Mapping[str, Band], start: float | None) -> bytes:
-    """The best so far over its cost, a panel for each way to count cost.
+    """Draw the best value so far against its cost, with a panel for each kind of cost.
 
     Args:
-        curves: `Optuna` and `grid`, where there are any, by the name of the cost.
+        curves: By the name of the cost, then by method: `Optuna`, and `grid` if a grid ran.
         bands: The random orders, by the name of the cost.
-        start: The baseline's value, where somebody has measured it.
+        start: The value of the baseline; None if it was not measured.
     """
     costs = list(curves)
     figure = Figure(figsize=(12.5, 5.2), layout="constrained")
@@ -64,15 +66,15 @@ def progress(curves: Mapping[str, Mapping[str, Curve]], bands: Mapping[str, Band
             )  # fmt: skip
         if start is not None:
             axis.axhline(start, color=BLACK, linestyle="-.", linewidth=1.5, label="baseline")
-        _plain(axis, cost, VALIDATION if axis is axes[0] else "")
+        _style(axis, cost, VALIDATION if axis is axes[0] else "")
         axis.set_xlim(left=0)
-    axes[0].set_title("Best so far over what it cost", loc="left", fontsize=15)
+    axes[0].set_title("Best mAP50 so far at equal cost", loc="left", fontsize=15)
     _legend(figure, axes[-1])
     return _png(figure)
 
 
 def slices(evidence: Evidence, noise: Noise | None) -> bytes:
-    """Each trial over each searched key; the grey band is as far below the best as seeds alone could bring it."""
+    """Draw each trial against each searched parameter. The grey band is the noise between seeds below the best."""
     keys = evidence.keys
     columns = min(3, len(keys))
     rows = math.ceil(len(keys) / columns)
@@ -80,7 +82,7 @@ def slices(evidence: Evidence, noise: Noise | None) -> bytes:
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
     best = evidence.best
     complete = evidence.complete
-    stopped = [row for row in evidence.finished if row.state == "pruned"]
+    pruned = [row for row in evidence.finished if row.state == "pruned"]
     for axis, key in zip(axes, keys, strict=False):
         places, ticks = _places(key, evidence.trials)
         alpha = 0.8 if len(complete) < 200 else 0.3
@@ -89,7 +91,7 @@ def slices(evidence: Evidence, noise: Noise | None) -> bytes:
             axis.axhspan(low, best.value, color=GREY, alpha=0.25, linewidth=0, label="within the noise of the best")
         for rows_, mark, colour, face, name in (
             (complete, "o", BLUE, BLUE, "complete"),
-            (stopped, "v", RED, "none", "stopped early"),
+            (pruned, "v", RED, "none", "pruned"),
         ):
             x, y = [places(row.point[key]) for row in rows_], [row.value for row in rows_]
             axis.scatter(x, y, marker=mark, edgecolors=colour, facecolors=face, s=55, alpha=alpha, label=name)
@@ -106,7 +108,7 @@ def slices(evidence: Evidence, noise: Noise | None) -> bytes:
             axis.xaxis.set_minor_formatter(NullFormatter())
         elif all(isinstance(row.point[key], int) for row in complete):
             axis.xaxis.get_major_locator().set_params(integer=True)
-        _plain(axis, key, VALIDATION if axis in axes[::columns] else "")
+        _style(axis, key, VALIDATION if axis in axes[::columns] else "")
     for axis in axes[len(keys) :]:
         axis.axis("off")
     _legend(figure, axes[0])
@@ -114,7 +116,7 @@ def slices(evidence: Evidence, noise: Noise | None) -> bytes:
 
 
 def _places(key: str, rows: Sequence[Row]) -> tuple[Any, list[str] | None]:
-    """Where a value stands on its axis, and the names of the places where values are no numbers or few."""
+    """Return the function that places a value on its axis, and the tick labels if values are few or not numbers."""
     values = [row.point.get(key) for row in rows]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values) and len(set(values)) > 3:
         return float, None
@@ -130,27 +132,29 @@ def _number(name: str) -> float:
     return float(name) if _is_number(name) else 0.0
 
 
-def importance(found: Sequence[Influence]) -> bytes:
-    """How much each key decides, and the difference between its groups beside what seeds alone could make."""
-    figure = Figure(figsize=(12.5, 2.0 + 0.55 * len(found)), layout="constrained")
+def importance(effects: Sequence[Effect]) -> bytes:
+    """Draw the importance of each parameter, and the difference between its groups with the limits of chance."""
+    figure = Figure(figsize=(12.5, 2.0 + 0.55 * len(effects)), layout="constrained")
     left, right = figure.subplots(1, 2)
-    order = sorted(found, key=lambda one: one.importance or 0.0)
-    names = [one.key for one in order]
-    bars = left.barh(names, [one.importance or 0.0 for one in order], color=BLUE)
-    left.bar_label(bars, [f"{one.importance:.2f}" if one.importance is not None else "?" for one in order], fontsize=12)
+    order = sorted(effects, key=lambda effect: effect.importance or 0.0)
+    names = [effect.key for effect in order]
+    bars = left.barh(names, [effect.importance or 0.0 for effect in order], color=BLUE)
+    labels = [f"{effect.importance:.2f}" if effect.importance is not None else "?" for effect in order]
+    left.bar_label(bars, labels, fontsize=12)
     left.set_xlim(0, 1.1)
-    _plain(left, "importance (PED-ANOVA, together 1)", "")
-    right.barh(names, [one.difference for one in order], color=SKY, edgecolor=BLACK, label="best group minus worst")
-    for place, one in enumerate(order):
+    _style(left, "importance (PED-ANOVA; the sum is 1)", "")
+    differences = [effect.difference for effect in order]
+    right.barh(names, differences, color=SKY, edgecolor=BLACK, label="best group minus worst group")
+    for place, effect in enumerate(order):
         for limit, colour, style, name in (
-            (one.seeds, RED, "-", "what seeds alone could make"),
-            (one.chance, BLACK, ":", "what seeds and the other keys could make"),
+            (effect.seed_limit, RED, "-", "seed limit (seeds alone)"),
+            (effect.chance_limit, BLACK, ":", "chance limit (seeds and other parameters)"),
         ):
             if limit is not None:
                 ends = [place - 0.4, place + 0.4]
                 label = name if place == len(order) - 1 else None
                 right.plot([limit] * 2, ends, color=colour, linestyle=style, linewidth=3, label=label)
-    _plain(right, "difference in mAP50, validation split", "")
+    _style(right, "difference in mAP50, validation split", "")
     _legend(figure, right)
     for axis in (left, right):
         axis.grid(axis="y", visible=False)
@@ -158,7 +162,7 @@ def importance(found: Sequence[Influence]) -> bytes:
 
 
 def tradeoff(evidence: Evidence, decision: Decision | None, noise: Noise | None) -> bytes:
-    """Each trial's result over the seconds of its training."""
+    """Draw the result of each trial against the seconds of its training."""
     figure = Figure(figsize=(10, 5.6), layout="constrained")
     axis = figure.subplots()
     complete = [row for row in evidence.complete if row.seconds]
@@ -174,8 +178,8 @@ def tradeoff(evidence: Evidence, decision: Decision | None, noise: Noise | None)
         if rows:
             x, y = [row.seconds or 0.0 for row in rows], [row.value or 0.0 for row in rows]
             axis.scatter(x, y, marker=mark, color=colour, edgecolors=BLACK, s=60, alpha=0.7, label=name)
-    for role, standing in (decision.standings if decision else {}).items():
-        setting = standing.setting
+    for role, result in (decision.results if decision else {}).items():
+        setting = result.setting
         if setting.validated is None or setting.seconds is None:
             continue
         mark, colour = MARKS[role]
@@ -183,59 +187,64 @@ def tradeoff(evidence: Evidence, decision: Decision | None, noise: Noise | None)
                      linewidths=3, label=role, clip_on=False)  # fmt: skip
     axis.set_xlim(left=0)
     _legend(figure, axis)
-    _plain(axis, "seconds of training", VALIDATION)
-    axis.set_title("What a training costs and gives", loc="left", fontsize=15)
+    _style(axis, "seconds of training", VALIDATION)
+    axis.set_title("Result and cost of each training", loc="left", fontsize=15)
     return _png(figure)
 
 
-def confirmation(done: Confirmation, decision: Decision) -> bytes:
-    """The test split: each repeat, lines between those of one seed, and the mean with its 95 % interval."""
-    roles = [setting.role for setting in done.settings if setting.role in decision.standings]
+def confirmation(confirmed: Confirmation, decision: Decision) -> bytes:
+    """Draw each repeat on the test split, with lines between those of one seed, and the means with their intervals."""
+    roles = [setting.role for setting in confirmed.settings if setting.role in decision.results]
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     axis = figure.subplots()
     ends: dict[int, tuple[int, float]] = {}
-    for seed in sorted({one.seed for one in done.repeats}):
-        pairs = [(place, one.tested) for place, role in enumerate(roles) for one in done.of(role) if one.seed == seed]
-        axis.plot(*zip(*pairs, strict=True), color=GREY, linewidth=1.2, zorder=1)
-        ends[seed] = pairs[-1]
-    tested = [decision.standings[role].tested for role in roles]
-    limits = [limit for found in tested for limit in (found.low, found.high)]
-    seen = [one.tested for one in done.repeats] + [limit for limit in limits if math.isfinite(limit)]
-    if (as_is := decision.standings.get("as is")) is not None:
-        seen.append(as_is.tested.mean)
-        axis.axhline(as_is.tested.mean, color=GREEN, linestyle="--", linewidth=2, label="as it is, without training")
+    for seed in sorted({repeat.seed for repeat in confirmed.repeats}):
+        points = [
+            (place, repeat.tested)
+            for place, role in enumerate(roles)
+            for repeat in confirmed.of(role)
+            if repeat.seed == seed
+        ]
+        axis.plot(*zip(*points, strict=True), color=GREY, linewidth=1.2, zorder=1)
+        ends[seed] = points[-1]
+    tested = [decision.results[role].tested for role in roles]
+    limits = [limit for estimate in tested for limit in (estimate.low, estimate.high)]
+    values = [repeat.tested for repeat in confirmed.repeats] + [limit for limit in limits if math.isfinite(limit)]
+    if (as_is := decision.results.get("as is")) is not None:
+        values.append(as_is.tested.mean)
+        axis.axhline(as_is.tested.mean, color=GREEN, linestyle="--", linewidth=2, label="as is, without training")
         _legend(figure, axis)
-    room = 0.1 * max(max(seen) - min(seen), 0.01)
+    room = 0.1 * max(max(values) - min(values), 0.01)
     height = -math.inf
-    for seed, (place, value) in sorted(ends.items(), key=lambda item: item[1]):  # one above the other, not on it
+    for seed, (place, value) in sorted(ends.items(), key=lambda item: item[1]):  # labels must not overlap
         height = max(value, height + 0.6 * room) if place == len(roles) - 1 else value
         axis.annotate(f"seed {seed}", (place, height), xytext=(12, -4), textcoords="offset points", fontsize=11)
     for place, role in enumerate(roles):
         mark, colour = MARKS[role]
-        found = decision.standings[role].tested
-        values = [one.tested for one in done.of(role)]
-        axis.scatter([place] * len(values), values, marker=mark, color=colour, s=80, zorder=2)
-        if found.n > 1:
-            half = found.high - found.mean
+        estimate = decision.results[role].tested
+        repeats = [repeat.tested for repeat in confirmed.of(role)]
+        axis.scatter([place] * len(repeats), repeats, marker=mark, color=colour, s=80, zorder=2)
+        if estimate.n > 1:
+            half = estimate.high - estimate.mean
             axis.errorbar(
-                place - 0.12, found.mean, half, color=colour, marker="_", capsize=8, linewidth=3, markersize=18
+                place - 0.12, estimate.mean, half, color=colour, marker="_", capsize=8, linewidth=3, markersize=18
             )
-    axis.set_ylim(max(min(seen) - room, -0.02), min(max(seen) + room, 1.02))
-    labels = [f"{role}\n{_wrapped(decision.standings[role].setting.point)}" for role in roles]
+    axis.set_ylim(max(min(values) - room, -0.02), max(min(max(values) + room, 1.02), height + room))
+    labels = [f"{role}\n{_wrapped(decision.results[role].setting.point)}" for role in roles]
     axis.set_xticks(range(len(roles)), labels)
     axis.set_xlim(-0.5, len(roles) - 0.4)
-    _plain(axis, "", TEST)
-    axis.set_title("Trained again with other seeds: each, mean and 95 % interval", loc="left", fontsize=15)
+    _style(axis, "", TEST)
+    axis.set_title("Repeats with other seeds: each result, mean and 95 % interval", loc="left", fontsize=15)
     return _png(figure)
 
 
 def _wrapped(point: Mapping[str, Any]) -> str:
-    """A point on lines of two keys."""
+    """Return the values of a setting, two on each line."""
     keys = list(point)
     return "\n".join(words({key: point[key] for key in keys[at : at + 2]}) for at in range(0, len(keys), 2))
 
 
-def _plain(axis: Axes, x: str, y: str) -> None:
+def _style(axis: Axes, x: str, y: str) -> None:
     axis.set_xlabel(x, fontsize=13)
     axis.set_ylabel(y, fontsize=13)
     axis.tick_params(labelsize=12)
@@ -245,12 +254,12 @@ def _plain(axis: Axes, x: str, y: str) -> None:
 
 
 def _legend(figure: Figure, axis: Axes) -> None:
-    """The legend beneath the panels, where it hides nothing."""
+    """Draw the legend below the panels, where it hides nothing."""
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=12, loc="outside lower center", ncols=min(5, len(labels)), frameon=False)
 
 
 def _png(figure: Figure) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=90, metadata={"Software": None})  # the same bytes from the same results
+    figure.savefig(stream, format="png", dpi=90, metadata={"Software": None})  # the same results give the same bytes
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""Where results come from: the machine and the versions that made them."""
+"""Describe the machine and the package versions that produced the results."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ PACKAGES = ("ultralytics", "torch", "optuna", "dvc", "mlflow")
 
 
 def hardware() -> str:
-    """The processor, its cores, the memory and the GPUs of this machine."""
-    import torch  # takes seconds, and only a whole report names the GPUs
+    """Return the processor, its cores, the memory and the GPUs of this machine as text."""
+    import torch  # takes seconds, and only the full report names the GPUs
 
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     parts = [f"{_processor()}, {cores} cores", f"{psutil.virtual_memory().total / 2**30:.0f} GiB of memory"]
@@ -23,7 +23,7 @@ def hardware() -> str:
 
 
 def _processor() -> str:
-    try:  # elsewhere Python knows the name; on Linux it knows the architecture alone
+    try:  # on Linux, Python knows the architecture but not the name of the processor
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
@@ -33,5 +33,5 @@ def _processor() -> str:
 
 
 def versions() -> str:
-    """Python and the packages that results depend on."""
+    """Return the versions of Python and of the packages that results depend on as text."""
     return ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)])

@@ -1,4 +1,4 @@
-"""Whose a running trial is, and whether that process is still there."""
+"""Which process runs a trial, and whether that process is alive."""
 
 from __future__ import annotations
 
@@ -16,27 +16,32 @@ from stages.services import storage
 
 
 def machine_name() -> str:
-    """A name of this machine and this repository: machines may share a name, or a folder."""
+    """Return a name of this machine and this repository: machines may share a host name, or a folder."""
     file = paths.STUDIES / "machine"
     if not file.is_file():
         write_atomic(file, uuid.uuid4().hex[:8])
     return f"{socket.gethostname()}-{file.read_text(encoding='utf-8')}"
 
 
-def myself() -> str:
+def process_name() -> str:
+    """Return a name of this process: its machine, its number, and the time of its start."""
     return f"{machine_name()}/{os.getpid()}/{psutil.Process().create_time():.0f}"
 
 
-def is_gone(trial: FrozenTrial) -> bool:
-    """Whether a running trial's process is known to be gone: one of this machine, or one that never named itself."""
+def has_ended(trial: FrozenTrial) -> bool:
+    """Return whether the process of a running trial has certainly ended.
+
+    Only a process of this machine can be looked up. If a trial does not name its process, the grace period decides:
+    the process was killed before it could write the name.
+    """
     machine, _, process = trial.user_attrs.get("owner", "").partition("/")
     if not machine:
         begun = trial.datetime_start
         return begun is None or (datetime.now(begun.tzinfo) - begun).total_seconds() > storage.GRACE
     if machine != machine_name():
         return False
-    pid, _, born = process.partition("/")
+    pid, _, started = process.partition("/")
     try:
-        return abs(psutil.Process(int(pid)).create_time() - int(born)) > 60  # another process with this number
+        return abs(psutil.Process(int(pid)).create_time() - int(started)) > 60  # another process with this number
     except psutil.NoSuchProcess:
         return True

@@ -1,4 +1,4 @@
-"""The search under way: points from the study to the workers, and what comes of them back into it."""
+"""The search: it gives trials to the workers and records their outcomes in the study."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ from optuna.trial import FrozenTrial, Trial
 from stages.base.failures import Failure
 from stages.base.formatting import duration, words
 from stages.experiments.workshop import Origin
+from stages.search.next_trial import next_trial
+from stages.search.recovery import settle
 from stages.search.sampling import Exhausted
 from stages.search.study import Study
-from stages.services.storage import FINISHED, HEARTBEAT, OBJECTIVE, Broken, GivenUp
+from stages.services.storage import FINISHED, HEARTBEAT, OBJECTIVE, StorageUnavailable, TrialEnded
 from stages.tracking.study_mirror import StudyMirror
-from stages.workers.messages import Done, EpochEnded, Failed, Over, Place, Stopped, Task
-from stages.workers.pool import IN_A_ROW, LOGS, Crew, log_of
+from stages.workers.messages import Done, EpochEnded, Failed, Outcome, Place, Stopped, Task
+from stages.workers.pool import LOGS, MAX_FAILURES, WorkerPool, log_of
 
 
 class Search:
-    """Trains trials of a study until it has as many as it shall have."""
+    """A search that trains trials of a study until the study has as many as its target."""
 
     def __init__(
         self, study: Study, timeout: float | None, places: Sequence[Place], origin: Origin, mirror: StudyMirror
     ) -> None:
-        """Prepare; nothing runs yet.
+        """Prepare the search without starting it.
 
         Args:
-            study: Where points come from.
-            timeout: Seconds after which no trial is begun.
-            places: Where to train, a worker each.
+            study: The study.
+            timeout: The time in seconds after which no trial is started, or None.
+            places: The resources of each worker.
             origin: What the experiments start from.
-            mirror: Where else trials are told of.
+            mirror: The mirror of the study in MLflow.
         """
         self._study, self._mirror = study, mirror
         self._deadline = time.monotonic() + timeout if timeout is not None else None
-        self._crew = Crew(places, origin, self._lost)
+        self._pool = WorkerPool(places, origin, self._on_unfinished)
         self._trials: dict[str, Trial] = {}
         self._exhausted = False
         self._ended = threading.Event()
@@ -47,44 +49,39 @@ class Search:
         """Search until the target is reached, the time is over, or the space is exhausted.
 
         Raises:
-            Failure: Three trials in a row failed in the same way, the storage is gone, or the DVC that started this.
+            Failure: Three trials in a row failed in the same way, the storage cannot be used, or the dvc command that
+                started this process has ended.
         """
-        threading.Thread(target=self._beat, daemon=True).start()
+        threading.Thread(target=self._send_heartbeats, daemon=True).start()
         try:
-            with self._crew:
+            with self._pool:
                 self._search()
         finally:
             self._ended.set()
 
-    def _lost(self, task: Task) -> None:
-        trial = self._trials[task.name]
-        with suppress(GivenUp, Failure):  # then the next study finds that this process is gone
-            self._study.settle(trial, "lost", "the study was stopped")
-            self._mirror.finished(self._frozen(trial))
-
     def _search(self) -> None:
-        waiting = False
+        is_waiting = False
         while True:
-            self._crew.above.check()
-            more = self._hand_out()
-            if not self._crew.is_at_work:
-                if not more or len(self._study.finished()) >= self._study.target:
+            self._pool.parent_command.check()
+            may_continue = self._fill_pool()
+            if not self._pool.has_running_task:
+                if not may_continue or len(self._study.finished()) >= self._study.target:
                     return
-                if not waiting:
-                    print("the trials that are left are being trained elsewhere; waiting for them", flush=True)
-                waiting = True
+                if not is_waiting:
+                    print("other processes train the trials that are left; waiting for them", flush=True)
+                is_waiting = True
                 time.sleep(1)
                 continue
-            for task, told in self._crew.hear(self._judge):
-                self._over(task.name, told)
+            for task, outcome in self._pool.receive(self._on_epoch):
+                self._on_outcome(task.name, outcome)
 
-    def _hand_out(self) -> bool:
-        """Give each free worker a trial; returns whether there may be more to do."""
-        while self._crew.is_free:
+    def _fill_pool(self) -> bool:
+        """Give each free worker a trial, and return whether there may be more trials later."""
+        while self._pool.has_free_worker:
             if self._exhausted or (self._deadline is not None and time.monotonic() > self._deadline):
                 return False
             try:
-                trial = self._study.ask()
+                trial = next_trial(self._study)
             except Exhausted:
                 print("every point of tune.space has been tried", flush=True)
                 self._exhausted = True
@@ -94,67 +91,78 @@ class Search:
             name = trial.user_attrs["name"]
             self._trials[name] = trial
             self._mirror.begin(self._frozen(trial))
-            self._crew.begin(Task(name, dict(trial.params), self._study.arguments(trial.params), LOGS / f"{name}.log"))
+            arguments = self._study.space.arguments(trial.params)
+            self._pool.submit(Task(name, dict(trial.params), arguments, LOGS / f"{name}.log"))
         return True
 
-    def _judge(self, task: Task, epoch: EpochEnded) -> bool:
-        """Note an epoch; returns whether the trial is to be stopped."""
+    def _on_epoch(self, task: Task, epoch: EpochEnded) -> bool:
+        """Record an epoch, and return whether to stop the trial."""
         self._mirror.epoch(task.name, epoch.number, epoch.metrics)
         try:
             return self._study.report(self._trials[task.name], epoch.number, epoch.metrics[OBJECTIVE])
-        except GivenUp:
+        except TrialEnded:
             return True
 
-    def _over(self, name: str, told: Over) -> None:
-        """Note what came of a trial."""
+    def _on_outcome(self, name: str, outcome: Outcome) -> None:
+        """Record and print the outcome of a trial."""
         trial = self._trials[name]
         try:
-            self._note(trial, told)
-        except GivenUp:
-            print(f"trial {trial.number}: another machine took it for dead; its point is tried again", flush=True)
+            self._record(trial, outcome)
+        except TrialEnded:
+            print(
+                f"trial {trial.number}: another machine failed it, because its heartbeat was missing; "
+                "its point is tried again",
+                flush=True,
+            )
             return
         frozen = self._frozen(trial)
         self._mirror.finished(frozen)
         print(self._line(frozen), flush=True)
-        if self._crew.is_hopeless(told) and isinstance(told, Failed):
+        if self._pool.is_repeated_failure(outcome) and isinstance(outcome, Failed):
             raise Failure(
-                f"the study is stopped: {IN_A_ROW} trials in a row failed ({told.kind}): {told.reason}; "
+                f"the study is stopped: {MAX_FAILURES} trials in a row failed ({outcome.kind}): {outcome.reason}; "
                 f"see {log_of(name)}"
             )
 
-    def _note(self, trial: Trial, told: Over) -> None:
-        if isinstance(told, Done):
-            self._study.complete(trial, told.metrics, told.train_seconds)
-        elif isinstance(told, Stopped):
-            self._study.prune(trial, told.seconds)
-        elif told.kind == "crashed":
-            self._study.settle(trial, told.kind, told.reason)
+    def _record(self, trial: Trial, outcome: Outcome) -> None:
+        if isinstance(outcome, Done):
+            self._study.complete(trial, outcome.metrics, outcome.train_seconds)
+        elif isinstance(outcome, Stopped):
+            self._study.prune(trial, outcome.seconds)
+        elif outcome.kind == "crashed":
+            settle(self._study, trial, outcome.kind, outcome.reason)
         else:
-            self._study.fail(trial, told.kind, told.reason, told.seconds)
+            self._study.fail(trial, outcome.kind, outcome.reason, outcome.seconds)
+
+    def _on_unfinished(self, task: Task) -> None:
+        trial = self._trials[task.name]
+        with suppress(TrialEnded, Failure):  # then the next study recovers the trial
+            settle(self._study, trial, "lost", "the study was stopped")
+            self._mirror.finished(self._frozen(trial))
 
     def _line(self, trial: FrozenTrial) -> str:
-        """What a trial was, what came of it, and how much is left."""
+        """Return a line with the point and the outcome of a trial, the best trial, and the work that is left."""
         parts = [f"trial {trial.number}: {words(trial.params)}: "]
         seconds = trial.user_attrs.get("seconds") or 0.0
         if trial.state in FINISHED:
             parts.append(f"mAP50 {trial.value or 0.0:.3f}, {trial.state.name.lower()}, {seconds:.0f} s")
         else:
-            why, log = trial.user_attrs.get("reason", ""), log_of(trial.user_attrs["name"])
-            parts.append(f"failed after {seconds:.0f} s: {why}; see {log}")
+            reason, log = trial.user_attrs.get("reason", ""), log_of(trial.user_attrs["name"])
+            parts.append(f"failed after {seconds:.0f} s: {reason}; see {log}")
         best, finished = self._study.best(), self._study.finished()
         if best is not None:
             parts.append(f"; best {best.value:.3f} (trial {best.number})")
         left = max(0, self._study.target - len(finished))
         times = [trial.user_attrs["seconds"] for trial in finished if trial.user_attrs.get("seconds")]
         if left and times:
-            rounds = -(-left // self._crew.size)
+            rounds = -(-left // self._pool.size)
             parts.append(f"; {left} left, about {duration(rounds * statistics.mean(times))}")
         return "".join(parts)
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         return self._study.trials()[trial.number]
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         while not self._ended.wait(HEARTBEAT):
-            with suppress(*Broken):  # the next one may come through
-                self._study.beat()
+            with suppress(*StorageUnavailable):  # the next heartbeat may succeed
+                self._study.send_heartbeats()

@@ -1,4 +1,4 @@
-"""A study from its start to its end: what is known, the search, the report, and the best written to params.yaml."""
+"""A run of a study from start to end: earlier results, the search, the reports, and the best written to params.yaml."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from stages.base.formatting import words
 from stages.base.git import commit
 from stages.base.paths import DATA, ROOT
 from stages.detector.arguments import check_arguments
-from stages.experiments.finished import Found, measured
-from stages.experiments.finished import table as measured_table
+from stages.experiments.finished import FinishedTrainings, finished_trainings
+from stages.experiments.finished import table as comparison_table
 from stages.experiments.identity import code_digests
-from stages.experiments.lock import edited_lock, prepared
+from stages.experiments.lock import edited_lock, parameters, prepared, read_lock
 from stages.experiments.workshop import Origin
 from stages.params import file as params_file
 from stages.params.file import with_values
 from stages.params.schema import Params
 from stages.params.space import Point, same
+from stages.search.identity import changed_facts, identity
 from stages.search.loop import Search
-from stages.search.study import Study, identity
+from stages.search.recovery import recover
+from stages.search.study import Study
+from stages.search.summary import summary
 from stages.search.tables import history, table
 from stages.services.storage import open_storage
 from stages.tracking.study_mirror import StudyMirror, Subject
@@ -32,75 +35,74 @@ from stages.workers.process import places
 LOCK = ROOT / "dvc.lock"
 
 
-def tune(reports: Path) -> None:
-    """Search, report, and write the best parameters back.
+def run_study(folder: Path) -> None:
+    """Run the study of params.yaml, write its reports, and write the best parameters back.
 
     Args:
-        reports: A folder for study.json, trials.csv, history.csv and compared.csv.
+        folder: The folder for study.json, trials.csv, history.csv and compared.csv.
 
     Raises:
-        Failure: There is no data or no commit yet, the storage cannot be had, or the search was stopped.
+        Failure: There is no commit or no prepared data, the storage cannot be used, or the search was stopped.
     """
-    given = params_file.load()
-    check_arguments(given)
+    params = params_file.load()
+    check_arguments(params)
     base = commit()
     if not base:
-        raise Failure("a study keeps its trials as experiments of a commit: make the first one with `git commit`")
+        raise Failure("a study saves its trials as experiments of a commit: make the first commit with `git commit`")
     if not LOCK.is_file() or not (DATA / "summary.json").is_file():
-        raise Failure("data/prepared is not there: run `dvc repro prepare`")
+        raise Failure("data/prepared or dvc.lock is missing: run `dvc repro prepare`")
     origin = Origin(base, params_file.PARAMS.read_text(encoding="utf-8"), LOCK.read_text(encoding="utf-8"))
-    lock, code = params_file.read(LOCK)["stages"], code_digests()
+    lock, code = read_lock(ROOT), code_digests()
     data = prepared(lock)
-    if lock["prepare"]["params"]["params.yaml"]["data"] != params_file.read(params_file.PARAMS)["data"]:
-        raise Failure("data in params.yaml was changed since data/prepared was made: run `dvc repro prepare`")
+    if parameters(lock, "prepare")["data"] != params_file.read(params_file.PARAMS)["data"]:
+        raise Failure("`data` in params.yaml has changed since data/prepared was made: run `dvc repro prepare`")
     digest = json.loads((DATA / "summary.json").read_text(encoding="utf-8"))["digest"]
-    found = measured({**code, data["path"]: data["md5"]}, base)
-    known = found.trainings
+    results = finished_trainings({**code, data["path"]: data["md5"]}, base)
 
-    study = Study(given, identity(given, digest, code), open_storage(given.tune.storage))
-    study.recover()
-    new = study.take_in(known)
-    own = study.point(given.training())
-    if own is not None and study.enqueue(own):
-        study.target = max(study.target, len(study.finished()) + 1)  # or nobody could say what the best has beaten
-    _announce(study, given, new)
-    mirror = StudyMirror(Subject(study.name, study.identity), study.alone)
+    study = Study(params, identity(params, digest, code), open_storage(params.tune.storage))
+    recover(study)
+    new = study.add_results(results.trainings)
+    start = study.space.point(params.training())
+    if start is not None and study.enqueue(start):
+        study.target = max(study.target, len(study.finished()) + 1)  # the best needs a result to be compared with
+    _print_start(study, params, new)
+    mirror = StudyMirror(Subject(study.name, study.identity), study.lock)
     status = "KILLED"
     try:
         if len(study.finished()) < study.target:
-            Search(study, given.tune.timeout, places(given.tune.workers, given.device), origin, mirror).run()
+            Search(study, params.tune.timeout, places(params.tune.workers, params.device), origin, mirror).run()
         status = "FINISHED"
     finally:
-        mirror.close(study.trials(), _report(study, found, reports), status)
+        mirror.close(study.trials(), _write_reports(study, params, results, folder), status)
 
-    if own is not None:
-        before = study.value(own)
+    if start is not None:
+        before = study.objective_at(start)
     else:
-        equal = (one.metrics["mAP50"] for one in known if same(one.arguments) == same(given.training()))
+        equal = (run.metrics["mAP50"] for run in results.trainings if same(run.arguments) == same(params.training()))
         before = next(equal, None)
-    _conclude(study, given, before)
+    _conclude(study, params, before)
 
 
-def _announce(study: Study, given: Params, new: Mapping[str, int]) -> None:
-    """What the study begins with."""
+def _print_start(study: Study, params: Params, new: Mapping[str, int]) -> None:
     finished = len(study.finished())
     print(f"study {study.name}: {finished} of {study.target} trials finished", flush=True)
-    if study.is_new and (changed := study.differs()):
+    if study.is_new and (changed := changed_facts(study.identity, study.storage)):
         print(f"a new study: {', '.join(changed)} changed since the last one", flush=True)
     if new:
         sources = ", ".join(f"{count} {source}" for source, count in new.items())
         print(f"measured before on the same data and code: {sources}", flush=True)
     if finished >= study.target:
-        print(f"nothing to add: `dvc exp run tune -S tune.trials={finished + given.tune.trials}` goes on", flush=True)
+        command = f"dvc exp run tune -S tune.trials={finished + params.tune.trials}"
+        print(f"the study is complete; `{command}` adds trials", flush=True)
 
 
-def _report(study: Study, found: Found, folder: Path) -> dict[str, str]:
-    """Write what is known of the study and of what it is compared with; returns it, by the name of the file."""
-    left_out = {"other data or code": found.others, "unreadable": found.unreadable}
+def _write_reports(study: Study, params: Params, results: FinishedTrainings, folder: Path) -> dict[str, str]:
+    """Write the reports of the study to the folder, and return their content by the name of the file."""
+    left_out = {"other data or code": results.others, "unreadable": results.unreadable}
     files = {
-        "study.json": json.dumps({**study.summary(), "left_out": left_out}, indent=2) + "\n",
-        "trials.csv": table(study.trials(), list(study.distributions)),
-        "compared.csv": measured_table(found.trainings),
+        "study.json": json.dumps({**summary(study, params.tune), "left_out": left_out}, indent=2) + "\n",
+        "trials.csv": table(study.trials(), list(study.space.distributions)),
+        "compared.csv": comparison_table(results.trainings),
         "history.csv": history(study.trials()),
     }
     for name, content in files.items():
@@ -108,38 +110,42 @@ def _report(study: Study, found: Found, folder: Path) -> dict[str, str]:
     return files
 
 
-def _conclude(study: Study, given: Params, before: float | None) -> None:
-    """Tell what is best, and write it to params.yaml if it beats what stands there.
+def _conclude(study: Study, params: Params, before: float | None) -> None:
+    """Print the best trial, and write it to params.yaml if it beats the values there.
 
     Args:
         study: The study.
-        given: params.yaml as it was when the study began.
-        before: mAP50 of that, where somebody has measured it.
+        params: The content of params.yaml at the start of the study.
+        before: The mAP50 of these values on the validation split, 0 to 1, or None if there is no result.
     """
     best = study.best()
     if best is None or best.value is None:
-        print("no trial is complete: params.yaml stays as it is")
+        print("no trial is complete; params.yaml is unchanged")
         return
-    found = f"best: trial {best.number} ({words(best.params)}), mAP50 {best.value:.3f} on the validation split"
+    line = f"best: trial {best.number} ({words(best.params)}), mAP50 {best.value:.3f} on the validation split"
     if before is None:
         print(
-            f"{found}; params.yaml stays as it is: nobody has measured it, and it is outside tune.space. "
+            f"{line}; params.yaml is unchanged: its values are outside tune.space and have no result to compare with. "
             f"`dvc exp apply {best.user_attrs['name']}` takes the trial"
         )
     elif best.value <= before:
-        print(f"{found}; params.yaml stays as it is: with it mAP50 is {before:.3f}")
-    elif _write_back(given, best.params):
-        print(f"{found}; written to params.yaml (before {before:.3f})")
+        print(f"{line}; params.yaml is unchanged: its values have mAP50 {before:.3f}")
+    elif _write_back(params, best.params):
+        print(f"{line}; written to params.yaml (before {before:.3f})")
     else:
-        print(f"{found}; params.yaml was edited meanwhile and stays as it is")
+        print(f"{line}; params.yaml was edited during the study, so the study leaves it unchanged")
     if "DVC_STAGE" not in os.environ:
-        print("next: `dvc repro` trains what is new and evaluates it")
+        print("next: run `dvc repro`; it trains and evaluates with the values in params.yaml")
 
 
-def _write_back(given: Params, point: Point) -> bool:
-    """Write a point to params.yaml, unless what counts there was edited; what another study wrote is no edit."""
+def _write_back(params: Params, point: Point) -> bool:
+    """Write a point to params.yaml and dvc.lock, and return whether this was done.
+
+    If the user has edited params.yaml since the start of the study, both files stay unchanged. If another run of the
+    same study has written the same point, that is no edit.
+    """
     now = params_file.load()
-    if now.data != given.data or now.written() not in (given.written(), {**given.written(), **point}):
+    if now.data != params.data or now.written() not in (params.written(), {**params.written(), **point}):
         return False
     write_atomic(params_file.PARAMS, with_values(params_file.PARAMS.read_text(encoding="utf-8"), point))
     write_atomic(LOCK, edited_lock(LOCK.read_text(encoding="utf-8"), point))  # stage check need not run again

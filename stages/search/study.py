@@ -1,369 +1,221 @@
-"""The study: what it is named after, what it asks next, and what becomes of its trials.
+"""A study in Optuna's storage: its trials, and how each of them ends.
 
-A trial is a point of the search space and what came of it. What was measured elsewhere on the same data with the same
-code stands among the trials from the start, and no point is trained twice.
+A trial is a point of the search space and the result at that point. Results that were measured outside the study, on
+the same data and with the same code, are trials from the start. So no point is trained twice.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any
 
 import optuna
-from optuna.distributions import FloatDistribution
-from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from stages.base.git import commit
-from stages.experiments import refs
-from stages.experiments.finished import Measured, saved
-from stages.experiments.names import trial_name
-from stages.params.resolution import resolved
+from stages.experiments.finished import FinishedTraining
 from stages.params.schema import Params
 from stages.params.space import Point, same
-from stages.search.liveness import is_gone, myself
-from stages.search.sampling import Exhausted, Sampler, Taken, distribution, pruner, untried
-from stages.search.tables import LOST
+from stages.search.identity import study_name
+from stages.search.points import SearchSpace
+from stages.search.sampling import PointKeys, Sampler, pruner
 from stages.services import storage
-from stages.services.storage import FINISHED, IDENTITY, OBJECTIVE, GivenUp, patient, retry
+from stages.services.storage import FINISHED, IDENTITY, OBJECTIVE, TrialEnded, wait_for_storage
 
-ITS_OWN = ("out of memory", "not a number", "refused")  # failures that come again at the same point
-
-
-def identity(params: Params, data: str, code: Mapping[str, str]) -> dict[str, Any]:
-    """What a study's trials have in common; change any of it, and it is another study."""
-    found = {
-        "objective": f"the greatest {OBJECTIVE} on the validation split",
-        "data": data,
-        "code": hashlib.sha256(json.dumps(dict(code), sort_keys=True).encode()).hexdigest()[:12],
-        "space": {key: dimension.model_dump(exclude_none=True) for key, dimension in params.tune.space.items()},
-        "fixed": {key: value for key, value in params.written().items() if key not in params.tune.space},
-    }
-    return dict(json.loads(json.dumps(found)))  # as the storage gives it back: with lists, not tuples
-
-
-def name_of(identity: Mapping[str, Any]) -> str:
-    return f"tune-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:6]}"
+PERMANENT = ("out of memory", "not a number", "refused")  # kinds of failure that come again at the same point
 
 
 class Study:
     """One study in its storage. Any number of processes and machines may work on it.
 
     Attributes:
-        name: From its identity.
-        identity: What its trials have in common.
-        is_new: Whether it was not there before.
-        target: Finished trials that it shall have.
+        name: Made from the identity.
+        identity: The facts that all trials share.
+        is_new: Whether this process has created the study.
+        target: The number of finished trials at which the study is complete.
+        space: The search space.
+        storage: The storage.
+        optuna_study: The study as Optuna has it.
+        excluded: The points that the sampler must not suggest.
+        asked: The numbers of all trials that this process has got from Optuna.
+        running: The trials that this process trains now, by number.
     """
 
-    @patient
+    @wait_for_storage
     def __init__(self, params: Params, identity: Mapping[str, Any], database: RDBStorage) -> None:
-        self._params, self.identity, self._storage = params, identity, database
-        self.name = name_of(identity)
-        self.distributions = {
-            key: distribution(dimension, params.whole(key) and dimension.is_whole())
-            for key, dimension in params.tune.space.items()
-        }
-        self.target = params.tune.trials
-        self._taken: Taken = set()
-        self._asked: set[int] = set()
-        self._mine: dict[int, Trial] = {}
+        """Open the study with this identity, or create it.
+
+        Args:
+            params: The content of params.yaml.
+            identity: The facts that all trials share.
+            database: The storage.
+        """
+        self.name, self.identity, self.target = study_name(identity), identity, params.tune.trials
+        self.space, self.storage = SearchSpace(params), database
+        self.excluded: PointKeys = set()
+        self.asked: set[int] = set()
+        self.running: dict[int, Trial] = {}
         self.is_new = self.name not in optuna.get_all_study_names(database)
-        self._study = optuna.create_study(
+        self.optuna_study = optuna.create_study(
             storage=database,
             study_name=self.name,
             direction="maximize",
             load_if_exists=True,
-            sampler=Sampler(params.tune.sampler, params.tune.seed, self.distributions, self._taken),
+            sampler=Sampler(params.tune.sampler, params.tune.seed, self.space.distributions, self.excluded),
             pruner=pruner(params.tune.pruner, params.epochs),
         )
-        if IDENTITY not in self._study.user_attrs:
-            start = {key: value for key, value in params.written().items() if key in self.distributions}
-            self._study.set_metric_names([OBJECTIVE])
-            self._study.set_user_attr("start", start)
-            self._study.set_user_attr(IDENTITY, dict(identity))
+        if IDENTITY not in self.optuna_study.user_attrs:
+            self.optuna_study.set_metric_names([OBJECTIVE])
+            self.optuna_study.set_user_attr("start", self.space.start)
+            self.optuna_study.set_user_attr(IDENTITY, dict(identity))
 
-    def differs(self) -> list[str]:
-        """What differs from the study that was begun last before this one, in words; nothing where there is none."""
-        summaries = optuna.get_all_study_summaries(self._storage, include_best_trial=False)
-        known = [summary for summary in summaries if summary.study_name != self.name and IDENTITY in summary.user_attrs]
-        if not known:
-            return []
-        last = max(known, key=lambda summary: summary._study_id).user_attrs[IDENTITY]
-        return [key for key in self.identity if self.identity[key] != last.get(key)]
+    def lock(self) -> AbstractContextManager[None]:
+        """Let one process at a time decide on the next trials, on whatever machine it runs."""
+        return storage.study_lock(self.storage, self.name)
 
-    @patient
+    # Its trials -------------------------------------------------------------------------------------------------------
+
+    @wait_for_storage
     def trials(self) -> list[FrozenTrial]:
-        """All trials by number, not to be changed."""
-        return self._study.get_trials(deepcopy=False)
+        """Return all trials by number. They must not be changed."""
+        return self.optuna_study.get_trials(deepcopy=False)
 
     def finished(self) -> list[FrozenTrial]:
+        """Return the complete and the pruned trials."""
         return [trial for trial in self.trials() if trial.state in FINISHED]
 
     def best(self) -> FrozenTrial | None:
-        """The complete trial with the greatest objective; of equals, the first."""
+        """Return the complete trial with the greatest objective. Of equal ones, return the first."""
         complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
         return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
-    def value(self, point: Mapping[str, Any]) -> float | None:
-        """The objective at a point where a trial has been: its last, if it was stopped; 0 if it failed by itself."""
-        there = [trial for trial in self.trials() if same(trial.params) == same(point)]
+    def objective_at(self, point: Mapping[str, Any]) -> float | None:
+        """Return the objective of the trial at a point, or None if there is no result.
+
+        If the trial was pruned, this is its last value. If it failed permanently, this is 0.
+        """
+        trials = [trial for trial in self.trials() if same(trial.params) == same(point)]
         for state in FINISHED:
-            for trial in there:
+            for trial in trials:
                 if trial.state == state:
                     return trial.value
-        failed = (trial.user_attrs.get("kind") for trial in there if trial.state == TrialState.FAIL)
-        return 0.0 if any(kind in ITS_OWN for kind in failed) else None
+        kinds = (trial.user_attrs.get("kind") for trial in trials if trial.state == TrialState.FAIL)
+        return 0.0 if any(kind in PERMANENT for kind in kinds) else None
 
-    def summary(self) -> dict[str, Any]:
-        """The study in a few facts, for study.json."""
-        trials, best, start = self.trials(), self.best(), self._study.user_attrs["start"]
-        told = [trial for trial in trials if trial.state != TrialState.WAITING]
-        return {
-            "name": self.name,
-            **self.identity,
-            "sampler": self._params.tune.sampler,
-            "pruner": self._params.tune.pruner,
-            "trials": dict(Counter(trial.state.name.lower() for trial in told)),
-            "sources": dict(Counter(trial.user_attrs.get("source", "") for trial in told if trial.state in FINISHED)),
-            "start": {"params": start, OBJECTIVE: self.value(start)},
-            "best": None
-            if best is None
-            else {
-                "number": best.number,
-                "name": best.user_attrs.get("name", ""),
-                "params": best.params,
-                OBJECTIVE: best.value,
-                "seconds": best.user_attrs.get("seconds"),
-            },
-        }
+    @wait_for_storage
+    def add_results(self, trainings: Iterable[FinishedTraining]) -> Counter[str]:
+        """Add the results that were measured outside the study as trials.
 
-    def point(self, arguments: Mapping[str, Any]) -> Point | None:
-        """The point at which a training with these arguments was; None where it was none of this study."""
-        point = {}
-        for key, values in self.distributions.items():
-            if key not in arguments:
-                return None
-            value = arguments[key]
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            point[key] = float(value) if isinstance(values, FloatDistribution) and number else value
-        if same(resolved({**self._params.written(), **point})) != same(arguments):
-            return None
-        try:
-            create_trial(params=point, distributions=dict(self.distributions), value=0.0)
-        except (ValueError, TypeError):  # Optuna's words for a value outside a distribution
-            return None
-        return point
-
-    # Before the search
-
-    @patient
-    def take_in(self, found: Iterable[Measured]) -> Counter[str]:
-        """Make trials of what was measured elsewhere; what is among the trials already is left out.
+        A training is left out if its point is outside the space or has a complete trial, or if it is a running trial.
 
         Returns:
-            How many were new, by source.
+            The number of new trials by source.
         """
         new: Counter[str] = Counter()
-        with self.alone():
+        with self.lock():
             trials = self.trials()
-            known = {same(trial.params) for trial in trials if trial.state == TrialState.COMPLETE}
-            under_way = {trial.user_attrs.get("name") for trial in trials if trial.state == TrialState.RUNNING}
-            for one in found:
-                point = self.point(one.arguments)
-                if point is None or same(point) in known or one.name in under_way:
+            complete = {same(trial.params) for trial in trials if trial.state == TrialState.COMPLETE}
+            running = {trial.user_attrs.get("name") for trial in trials if trial.state == TrialState.RUNNING}
+            for training in trainings:
+                point = self.space.point(training.arguments)
+                if point is None or same(point) in complete or training.name in running:
                     continue
-                known.add(same(point))
-                new[one.source] += 1
+                complete.add(same(point))
+                new[training.source] += 1
                 attributes = {
-                    "source": one.source,
-                    "name": one.name,
-                    "metrics": scores(one),
-                    "seconds": one.metrics.get("train_seconds"),
-                    "epochs": one.arguments["epochs"],
+                    "source": training.source,
+                    "name": training.name,
+                    "metrics": quality(training),
+                    "seconds": training.metrics.get("train_seconds"),
+                    "epochs": training.arguments["epochs"],
                 }
-                self._study.add_trial(
+                self.optuna_study.add_trial(
                     create_trial(
                         params=point,
-                        distributions=dict(self.distributions),
-                        value=one.metrics[OBJECTIVE],
+                        distributions=self.space.distributions,
+                        value=training.metrics[OBJECTIVE],
                         user_attrs=attributes,
                     )
                 )
         return new
 
-    @patient
+    @wait_for_storage
     def enqueue(self, point: Point) -> bool:
-        """Ask for a point before all others, unless somebody has tried it or is about to.
-
-        Returns:
-            Whether it was asked for.
-        """
-        with self.alone():
-            known = {same(trial.system_attrs.get("fixed_params") or trial.params) for trial in self.trials()}
-            if same(point) in known:
+        """Put a point before all others, and return whether it is new. A point that has a trial is left out."""
+        with self.lock():
+            if same(point) in {fixed_key(trial) for trial in self.trials()}:
                 return False
-            self._study.enqueue_trial(point, user_attrs={"source": "enqueued"})
+            self.optuna_study.enqueue_trial(point, user_attrs={"source": "enqueued"})
         return True
 
-    @patient
-    def recover(self) -> None:
-        """Settle trials whose process is gone: what was saved is complete, the rest is failed and tried once more."""
-        with self.alone():
-            self._recover()
+    # While a trial runs -----------------------------------------------------------------------------------------------
 
-    def _recover(self) -> None:
-        self.beat()  # before anybody takes ours for dead: this machine may have slept
-        for trial in self.trials():
-            if trial.state != TrialState.RUNNING or trial.number in self._mine:
-                continue
-            if trial.number in self._asked or is_gone(trial):  # also what was asked for when the database went away
-                with suppress(GivenUp):  # another process was faster
-                    self.settle(trial, "lost", LOST)
-        fail_stale_trials(self._study)
-
-    def settle(self, trial: Trial | FrozenTrial, kind: str, reason: str) -> None:
-        """End a trial that cannot go on: complete, if it was saved before; else failed, and tried once more."""
-        one = saved(trial.user_attrs.get("name", ""))
-        if one is not None and same(self.point(one.arguments) or {}) == same(trial.params):
-            self.complete(trial, scores(one), one.metrics.get("train_seconds", 0.0))
-        else:
-            self.fail(trial, kind, reason)
-            retry(self._study, self.trials()[trial.number])
-
-    # The search
-
-    @patient
-    def ask(self) -> Trial | None:
-        """The next trial to train, with its name, or None where no more are needed now.
-
-        Raises:
-            Exhausted: Every point of the space has been tried.
-        """
-        while True:
-            with self.alone():
-                self._recover()
-                trials = self.trials()
-                running = sum(trial.state == TrialState.RUNNING for trial in trials)
-                if len(self.finished()) + running >= self.target:
-                    return None
-                self._note_taken(trials)
-                waiting = any(trial.state == TrialState.WAITING for trial in trials)
-                if not waiting and untried(self.distributions, self._taken) == []:
-                    raise Exhausted
-                trial = self._study.ask(fixed_distributions=dict(self.distributions))
-                self._asked.add(trial.number)
-                self._describe(trial)
-                self._storage.record_heartbeat(trial._trial_id)
-            equal = self._tried_before(trial)
-            if equal is None:
-                self._mine[trial.number] = trial
-                return trial
-            self.fail(trial, "repeated", f"the point of trial {equal}, which was there first")
-
-    def _note_taken(self, trials: Iterable[FrozenTrial]) -> None:
-        """Points that are not to be suggested: finished, running, or failed by themselves."""
-        self._taken.clear()
-        for trial in trials:
-            given_up = trial.user_attrs.get("kind") in ITS_OWN or "retry_of" in trial.user_attrs
-            if trial.state != TrialState.FAIL or given_up:
-                self._taken.add(same(trial.system_attrs.get("fixed_params") or trial.params))
-
-    def _describe(self, trial: Trial) -> None:
-        arguments = self.arguments(trial.params)
-        facts = {
-            "name": self._free_name(trial.number),
-            "owner": myself(),
-            "commit": commit(),
-            "epochs": arguments["epochs"],
-        }
-        if "source" not in trial.user_attrs:
-            facts["source"] = "sampler"
-        for key, value in facts.items():
-            trial.set_user_attr(key, value)
-
-    def _free_name(self, number: int) -> str:
-        """The name of a trial; another, where a study of this name in another storage has used it."""
-        used = refs.experiments()
-        while trial_name(self.name, number) in used:
-            number += 1000
-        return trial_name(self.name, number)
-
-    def _tried_before(self, trial: Trial) -> int | None:
-        """The number of a trial at the same point that another machine began first, or that has finished."""
-        for other in self._settled(trial.number):
-            if other.number != trial.number and same(other.params) == same(trial.params):
-                first = other.state == TrialState.RUNNING and other.number < trial.number
-                if first or other.state in FINISHED:
-                    return other.number
-        return None
-
-    def _settled(self, number: int) -> list[FrozenTrial]:
-        """All trials, once those that were begun before have their point: it is written after the trial is."""
-        until = time.monotonic() + 5
-        while True:
-            trials = self.trials()
-            earlier = (trial for trial in trials[:number] if trial.state == TrialState.RUNNING)
-            if all("owner" in trial.user_attrs for trial in earlier) or time.monotonic() > until:
-                return trials
-            time.sleep(0.1)
-
-    def arguments(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        """The training arguments at a point."""
-        return resolved({**self._params.written(), **point})
-
-    @patient
+    @wait_for_storage
     def report(self, trial: Trial, epoch: int, value: float) -> bool:
-        """Note the objective after an epoch; returns whether the trial is to be stopped."""
+        """Report the objective after an epoch, and return whether to stop the trial."""
         trial.report(value, epoch)
         return trial.should_prune()
 
-    def beat(self) -> None:
-        """Give a sign of life of the trials that run here."""
-        for trial in list(self._mine.values()):
-            self._storage.record_heartbeat(trial._trial_id)
+    def send_heartbeats(self) -> None:
+        """Record in the storage that the trials of this process are alive."""
+        for trial in list(self.running.values()):
+            self.storage.record_heartbeat(trial._trial_id)
 
-    @patient
-    def complete(self, trial: Trial | FrozenTrial, metrics: dict[str, float], seconds: float) -> None:
+    # The end of a trial -----------------------------------------------------------------------------------------------
+
+    @wait_for_storage
+    def complete(self, trial: Trial | FrozenTrial, metrics: Mapping[str, float], seconds: float) -> None:
+        """End a trial whose training came to its end.
+
+        Args:
+            trial: The trial.
+            metrics: On the validation split, 0 to 1; the objective is among them.
+            seconds: Of training.
+
+        Raises:
+            TrialEnded: The trial has ended before in another state.
+        """
         facts = {"metrics": {name: metrics[name] for name in sorted(metrics)}, "seconds": round(seconds, 1)}
         self._end(trial, TrialState.COMPLETE, facts, metrics[OBJECTIVE])
 
-    @patient
+    @wait_for_storage
     def prune(self, trial: Trial, seconds: float) -> None:
+        """End a trial that the pruner has stopped after this time. It raises TrialEnded as `complete` does."""
         self._end(trial, TrialState.PRUNED, {"seconds": round(seconds, 1)})
 
-    @patient
+    @wait_for_storage
     def fail(self, trial: Trial | FrozenTrial, kind: str, reason: str, seconds: float = 0.0) -> None:
+        """End a trial without a result. It raises TrialEnded as `complete` does.
+
+        Args:
+            trial: The trial.
+            kind: One of PERMANENT; or `crashed`, `lost` or `repeated`.
+            reason: For the reader of trials.csv.
+            seconds: Of training.
+        """
         facts = {"kind": kind, "reason": " ".join(reason.split()), "seconds": round(seconds, 1)}
         self._end(trial, TrialState.FAIL, facts)
 
     def _end(
         self, trial: Trial | FrozenTrial, state: TrialState, facts: Mapping[str, Any], value: float | None = None
     ) -> None:
-        """Note what came of a trial, and that it is over.
-
-        Raises:
-            GivenUp: It was ended before, in another way.
-        """
-        self._mine.pop(trial.number, None)
+        self.running.pop(trial.number, None)
         try:
             for key, fact in facts.items():
-                self._storage.set_trial_user_attr(trial._trial_id, key, fact)
-            self._study.tell(trial.number, value, state)
-        except GivenUp:
-            if self.trials()[trial.number].state != state:  # else the answer to the same words was lost
+                self.storage.set_trial_user_attr(trial._trial_id, key, fact)
+            self.optuna_study.tell(trial.number, value, state)
+        except TrialEnded:  # if the state is right, an earlier attempt came through and its answer was lost
+            if self.trials()[trial.number].state != state:
                 raise
 
-    def alone(self) -> AbstractContextManager[None]:
-        """One process at a time decides what comes next, on whatever machine it runs."""
-        return storage.alone(self._storage, self._study._study_id, self.name)
+
+def fixed_key(trial: FrozenTrial) -> tuple[tuple[str, str], ...]:
+    """Return the key of a trial's point. A trial that waits in the queue has no parameters yet, but a fixed point."""
+    return same(trial.system_attrs.get("fixed_params") or trial.params)
 
 
-def scores(one: Measured) -> dict[str, float]:
-    """The metrics of a training that say how good it is."""
-    return {key: value for key, value in one.metrics.items() if key not in ("train_seconds", "step")}
+def quality(training: FinishedTraining) -> dict[str, float]:
+    """Return the metrics of a training without its time and its number of epochs."""
+    return {key: value for key, value in training.metrics.items() if key not in ("train_seconds", "step")}

@@ -1,4 +1,4 @@
-"""What is told of trials: the states that they end in, and tables of them."""
+"""The tables of a study: trials.csv and history.csv."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from stages.services.storage import FINISHED, OBJECTIVE
 
-LOST = "its process or machine was stopped"
+LOST = "its process or machine has stopped"
 
 COLUMNS = ("number", "name", "source", "state", OBJECTIVE, "best", "seconds", "epochs_trained")
 
 
 def table(trials: Iterable[FrozenTrial], keys: Sequence[str]) -> str:
-    """The trials as comma-separated values, a row each.
+    """Return the trials as comma-separated values, one row each.
 
     Columns: number; name (in DVC and MLflow); source (sampler, enqueued, baseline, grid, tuned, confirmation; trial, of
     another study); state; mAP50 (0 to 1; of a pruned trial, its last); best (so far); seconds of training;
@@ -44,7 +44,7 @@ def table(trials: Iterable[FrozenTrial], keys: Sequence[str]) -> str:
 
 
 def history(trials: Iterable[FrozenTrial]) -> str:
-    """The finished trials as comma-separated values, for plots: number, mAP50 and the best so far, 0 to 1."""
+    """Return the finished trials as comma-separated values for plots: number, mAP50, and the best so far (0 to 1)."""
     lines = ["number,mAP50,best"]
     best = 0.0
     for trial in trials:

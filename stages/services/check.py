@@ -1,6 +1,6 @@
-"""Which MLflow, database of studies and DVC remote the commands of this shell would use, and whether they can.
+"""A check of MLflow, the database of studies and DVC's remote, with the settings of this shell.
 
-`python -m stages services` prints a line for each, and changes nothing. The same variables name them everywhere:
+`python -m stages services` prints one line for each service, and changes nothing. All commands use the same variables:
 MLFLOW_TRACKING_URI, OPTUNA_STORAGE (or `tune.storage`), and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3.
 """
 
@@ -20,16 +20,16 @@ from stages.services.reasons import reason
 
 
 def mlflow() -> str:
-    """Ask MLflow for an experiment, and a server for its artifacts.
+    """Request an experiment from MLflow, and the list of artifacts from a server; return the result in words.
 
     Raises:
-        Exception: What MLflow's client raises where it cannot be had.
+        Exception: Any exception of MLflow's client, if MLflow cannot be used.
     """
     uri = mlflow_address()
     if _is_new(uri):
-        return "the first run makes it"
-    found = MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
-    if found and found[0].artifact_location.startswith("mlflow-artifacts:"):
+        return "the first run creates it"
+    experiments = MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+    if experiments and experiments[0].artifact_location.startswith("mlflow-artifacts:"):
         from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
         MlflowArtifactsRepository("mlflow-artifacts:/", tracking_uri=uri).list_artifacts()
@@ -38,13 +38,13 @@ def mlflow() -> str:
 
 
 def studies(uri: str) -> str:
-    """Connect to the database of studies.
+    """Connect to the database of studies; return the result in words.
 
     Raises:
-        Exception: What its driver raises where it cannot be had.
+        Exception: Any exception of the database driver, if the database cannot be used.
     """
     if _is_new(uri):
-        return "the first study makes it"
+        return "the first study creates it"
     engine = create_engine(uri)
     try:
         with engine.connect() as connection:
@@ -55,16 +55,16 @@ def studies(uri: str) -> str:
 
 
 def remote(repo: Any) -> str:
-    """List what is in DVC's remote.
+    """List the files in DVC's remote; return the result in words.
 
     Raises:
-        Exception: What its client raises where it cannot be had.
+        Exception: Any exception of the remote's client, if the remote cannot be used.
     """
-    found = repo.cloud.get_remote()
+    default = repo.cloud.get_remote()
     try:
-        found.fs.ls(found.path)
+        default.fs.ls(default.path)
     except FileNotFoundError as error:
-        if error.__cause__ is not None:  # the store's own word: a bucket that is not there
+        if error.__cause__ is not None:  # an error of the store itself: the bucket does not exist
             raise
         return "it answers, and is empty"
     return "it answers"
@@ -75,17 +75,17 @@ def _is_new(uri: str) -> bool:
     return file is not None and not file.exists()
 
 
-def _place(config: Any) -> str:
-    """Where DVC's default remote is."""
-    known = config["remote"].get(config["core"].get("remote"), {})
-    return " at ".join(filter(None, (known.get("url"), known.get("endpointurl")))) or "no default remote"
+def _remote_address(config: Any) -> str:
+    """Return the address of DVC's default remote."""
+    settings = config["remote"].get(config["core"].get("remote"), {})
+    return " at ".join(filter(None, (settings.get("url"), settings.get("endpointurl")))) or "no default remote"
 
 
-def _told(name: str, uri: str, ask: Callable[[], str]) -> bool:
-    """Say what came of a question; returns whether it was answered."""
+def _print_result(name: str, uri: str, test: Callable[[], str]) -> bool:
+    """Test a service and print the result; return whether the service can be used."""
     try:
-        answer = ask()
-    except Exception as error:  # each driver has errors of its own, and the other services are to be asked too
+        answer = test()
+    except Exception as error:  # each driver has its own exceptions, and the other services must be tested too
         print(f"{name:<8} {hidden(uri)}: cannot be used ({reason(error, uri)})")
         return False
     print(f"{name:<8} {hidden(uri)}: {answer}")
@@ -98,14 +98,17 @@ def check() -> None:
     Raises:
         Failure: One of them cannot be used.
     """
-    from dvc.exceptions import DvcException  # DVC takes a second
+    from dvc.exceptions import DvcException  # DVC takes a second to import
     from dvc.repo import Repo
 
     database = study_address(read(PARAMS).get("tune", {}).get("storage"))
-    answered = [_told("MLflow", mlflow_address(), mlflow), _told("studies", database, lambda: studies(database))]
+    answered = [
+        _print_result("MLflow", mlflow_address(), mlflow),
+        _print_result("studies", database, lambda: studies(database)),
+    ]
     try:
         with Repo(str(main_root())) as repo:
-            answered.append(_told("DVC", _place(repo.config), lambda: remote(repo)))
+            answered.append(_print_result("DVC", _remote_address(repo.config), lambda: remote(repo)))
     except DvcException as error:
         raise Failure(f"DVC: {error}") from error
     if not all(answered):

@@ -1,4 +1,4 @@
-"""Addresses of databases, and SQLite files that are whole or not there."""
+"""Addresses of databases, and the creation of SQLite files."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from stages.base.paths import main_root
 
 
 def anchored(uri: str) -> str:
-    """An address whose SQLite file is found from the main repository on."""
+    """Return an address with the absolute path of its SQLite file: relative paths start at the main repository."""
     kind, separator, path = uri.partition(":///")
     return f"{kind}:///{(main_root() / path).as_posix()}" if separator and kind == "sqlite" else uri
 
 
 def mlflow_address() -> str:
-    """Return where runs are kept: MLFLOW_TRACKING_URI, or mlflow.db of the main repository."""
+    """Return the address of MLflow: MLFLOW_TRACKING_URI, or mlflow.db in the main repository."""
     return anchored(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
 
 
-def study_address(given: str | None) -> str:
-    """Return where studies are kept: OPTUNA_STORAGE, `tune.storage`, or .study/optuna.db of the main repository.
+def study_address(setting: str | None) -> str:
+    """Return the address of the studies: OPTUNA_STORAGE, `tune.storage`, or .study/optuna.db in the main repository.
 
     Args:
-        given: `tune.storage` of params.yaml.
+        setting: `tune.storage` of params.yaml.
     """
-    return anchored(os.environ.get("OPTUNA_STORAGE") or given or "sqlite:///.study/optuna.db")
+    return anchored(os.environ.get("OPTUNA_STORAGE") or setting or "sqlite:///.study/optuna.db")
 
 
 def hidden(uri: str) -> str:
-    """An address without what may be secret in it: user, password and query."""
+    """Return an address without its secret parts: user, password and query."""
     return re.sub(r"(?<=://).*@", "***@", uri).partition("?")[0]
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of an SQLite database; None where it is another kind."""
+    """Return the file of an SQLite database; None if the address is that of another database."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
 def make_whole(uri: str, make: Callable[[str], None]) -> None:
-    """Make an SQLite database, whole or not at all: a kill between its many first steps would leave it unusable.
+    """Create an SQLite database under another name, then rename it, so that a kill leaves no incomplete database.
 
     Args:
-        uri: Its address. Nothing is done where it is another kind of database, or the file is there.
-        make: Makes a database at the address that it is given, and closes it.
+        uri: The address. If it is that of another database, or the file exists, nothing happens.
+        make: A function that creates a database at an address, and closes it.
     """
     path = sqlite_file(uri)
     if path is None:
@@ -57,7 +57,7 @@ def make_whole(uri: str, make: Callable[[str], None]) -> None:
         if path.exists():
             return
         partial = path.with_name(f"{path.name}.partial")
-        for left in path.parent.glob(f"{partial.name}*"):  # with SQLite's journal
-            left.unlink()
+        for old in path.parent.glob(f"{partial.name}*"):  # with SQLite's journal
+            old.unlink()
         make(f"sqlite:///{partial.as_posix()}")
         partial.replace(path)

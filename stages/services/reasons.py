@@ -1,4 +1,4 @@
-"""Why a service cannot be used, in a few words and without what its address keeps secret."""
+"""The reason why a service cannot be used, in one line and without the secrets in its address."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ _STATUS = {
     "403": "403: it refuses this name, password or Host header",
     "404": "404: something else answers there",
 }
-_SPLITS = re.compile(r"[\s/?#@:\[\]]")  # characters that end a password too early where they stand in it as they are
+_SPLITS = re.compile(r"[\s/?#@:\[\]]")  # characters that end a name or password if they are not encoded
 
 
 def reason(error: BaseException, address: str = "") -> str:
-    """The cause of an error, in one line.
+    """Return the cause of an error in one line.
 
     Args:
-        error: What a driver, MLflow or an S3 client has raised.
-        address: The address that was used, whose password is not told.
+        error: An exception of a driver, of MLflow or of an S3 client.
+        address: The address of the service. Its password is replaced in the line.
     """
     user, _, secret = address.partition("://")[2].rpartition("@")[0].partition(":")
-    if _SPLITS.search(user + secret):  # a part of it would be taken for the host, and told
+    if _SPLITS.search(user + secret):  # a part of the password would be read as the host, and printed
         return "in an address the characters / ? # @ : of a name or password are written %2F %3F %23 %40 %3A"
     chain = list(_causes(error))
-    for one in chain:
-        if status := re.search(r"error code (\d{3})", str(one)):  # MLflow's words for an answer over HTTP
+    for cause in chain:
+        if status := re.search(r"error code (\d{3})", str(cause)):  # MLflow's text for an answer over HTTP
             return _STATUS.get(status[1], f"it answers {status[1]}")
-        answer = getattr(one, "response", None)  # of an S3 client
+        answer = getattr(cause, "response", None)  # an exception of an S3 client has it
         if isinstance(answer, dict) and "Error" in answer:
-            told = answer["Error"]
-            return _line(f"{told.get('Code', '')}: {told.get('Message', '')}", secret)
+            details = answer["Error"]
+            return _line(f"{details.get('Code', '')}: {details.get('Message', '')}", secret)
     last = chain[-1]
     line = _line(getattr(last, "strerror", None) or str(last), secret)
     return line if line and "://" not in line else type(error).__name__
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it came from, the cause last."""
+    """Yield an error and its causes; the first cause comes last."""
     seen: list[BaseException] = []
     while error not in seen:
         seen.append(error)
         yield error
         context = None if error.__suppress_context__ else error.__context__
-        reasons = (getattr(error, "reason", None), getattr(error, "orig", None), error.__cause__, context)
-        error = next((one for one in reasons if isinstance(one, BaseException)), error)
+        causes = (getattr(error, "reason", None), getattr(error, "orig", None), error.__cause__, context)
+        error = next((cause for cause in causes if isinstance(cause, BaseException)), error)
 
 
 def _line(text: str, secret: str) -> str:
-    """The first line of a message, without a password."""
+    """Return the first line of a message, without the password."""
     line = text.strip().partition("\n")[0].strip()
-    for written in filter(None, (secret, unquote(secret))):
-        line = re.sub(rf"(?<!\w){re.escape(written)}(?!\w)", "***", line)
+    for form in filter(None, (secret, unquote(secret))):
+        line = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", "***", line)
     return line

@@ -1,7 +1,8 @@
-"""Where studies are kept: Optuna's database, and what is done where it is away."""
+"""The storage of studies: Optuna's database, a lock for one study, and repetition while the database is unavailable."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 import warnings
@@ -13,9 +14,8 @@ from typing import Any, ParamSpec, TypeVar
 import optuna
 from filelock import FileLock
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import StudyUserAttributeModel as Attribute
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import select, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from stages.base.failures import Failure
@@ -23,93 +23,123 @@ from stages.base.paths import STUDIES
 from stages.services.databases import hidden, make_whole, study_address
 from stages.services.reasons import reason
 
-# Optuna 5 calls these experimental, and wants heartbeats to be left to its own loop; `Study.beat` sees to them.
+# Optuna 5 calls heartbeats experimental and expects `Study.optimize` to send them; here the search loop sends them.
 for _text in ("Argument ``heartbeat_interval``", r"optuna\.storages\._heartbeat\.fail_stale", "Heartbeat of storage"):
     warnings.filterwarnings("ignore", message=_text)
 warnings.filterwarnings("ignore", message=r"optuna\.study\.study\.Study\.set_metric_names")  # for the dashboard
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-HEARTBEAT = 30  # seconds between two signs of life of a trial
-GRACE = 150  # seconds without one after which another machine may take it for dead
-PATIENCE = 60  # seconds for which a database may be away in the middle of a study
-IDENTITY = "identity"  # what a study's trials have in common, among its attributes
+HEARTBEAT = 30  # seconds between two heartbeats of a running trial
+GRACE = 150  # seconds without a heartbeat after which another machine may fail the trial
+PATIENCE = 60  # seconds for which the database may be unavailable during a study
+IDENTITY = "identity"  # the study attribute that holds the settings that all its trials share
 
-Broken = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
-"""What Optuna raises where its database cannot be had."""
+OBJECTIVE = "mAP50"
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
-GivenUp = optuna.exceptions.UpdateFinishedTrialError
-"""What it raises where another machine took a trial for dead and has failed it."""
+StorageUnavailable = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
+"""Exceptions that Optuna raises if its database is unavailable."""
+
+TrialEnded = optuna.exceptions.UpdateFinishedTrialError
+"""The exception that Optuna raises if another machine has already failed the trial."""
 
 _Returned = TypeVar("_Returned")
-_Given = ParamSpec("_Given")
+_Arguments = ParamSpec("_Arguments")
 
 
-def patient(work: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
-    """Try again for a while where the database is away: a restart of it must not cost the trainings under way.
+def wait_for_storage(work: Callable[_Arguments, _Returned]) -> Callable[_Arguments, _Returned]:
+    """Repeat a function for PATIENCE seconds while the database is unavailable.
+
+    Thus a restart of the database does not lose the trainings that are running.
 
     Raises:
-        Failure: It stays away.
+        Failure: The database is still unavailable after that time.
     """
 
     @wraps(work)
-    def tried(*args: _Given.args, **kwargs: _Given.kwargs) -> _Returned:
-        until, told = time.monotonic() + PATIENCE, False
+    def repeated(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Returned:
+        deadline, warned = time.monotonic() + PATIENCE, False
         while True:
             try:
                 return work(*args, **kwargs)
-            except Broken as error:
-                if time.monotonic() > until:
+            except StorageUnavailable as error:
+                if time.monotonic() > deadline:
                     raise Failure(f"the study's storage cannot be used any more ({reason(error)})") from error
-                if not told:
-                    told = True
-                    print(f"the study's storage is away ({reason(error)}): waiting for it", file=sys.stderr, flush=True)
+                if not warned:
+                    warned = True
+                    print(
+                        f"the study's storage is not available ({reason(error)}): waiting for it",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                 time.sleep(2)
 
-    return tried
+    return repeated
 
 
 @contextmanager
-def alone(database: RDBStorage, study: int, name: str) -> Iterator[None]:
-    """One process at a time decides what comes next in a study, on whatever machine it runs.
+def study_lock(database: RDBStorage, name: str) -> Iterator[None]:
+    """Hold the lock of a study, so that one process at a time decides which trial comes next.
 
-    On one machine a file is locked. Machines that share a database lock the row that holds the study's identity, which
-    Optuna 5.0 writes once and nothing refers to. A machine that is gone lets go of it: the server sees to that.
+    Processes on one machine share a lock file. Machines that share a PostgreSQL database also share an advisory lock.
+    Other databases have the lock file only: use them from one machine.
+
+    Args:
+        database: The storage of the study.
+        name: The name of the study.
 
     Raises:
-        Broken: The database is away, or another machine does not let go.
+        StorageUnavailable: The database is unavailable, or another machine has held the lock for 2 * PATIENCE seconds.
     """
     with FileLock(STUDIES / f"{name}.lock"):
-        if database.engine.dialect.name == "sqlite":
+        if database.engine.dialect.name == "postgresql":
+            with _advisory_lock(database.engine, lock_key(name)):
+                yield
+        else:
             yield
-            return
-        row = select(Attribute.study_user_attribute_id).where(Attribute.study_id == study, Attribute.key == IDENTITY)
-        connection = database.engine.connect()
-        try:
-            if database.engine.dialect.name == "postgresql":  # others have limits of their own
-                connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{PATIENCE}s'"))
-                connection.execute(text(f"SET LOCAL lock_timeout = '{2 * PATIENCE}s'"))
-            connection.execute(row.with_for_update())
-            yield
-        finally:
-            with suppress(SQLAlchemyError):  # the database has let go of the row where it was away meanwhile
-                connection.close()
 
 
-def open_storage(given: str | None) -> RDBStorage:
-    """Connect to the storage; a new SQLite file is made whole or not at all.
+def lock_key(name: str) -> int:
+    """Return the key of a study's advisory lock: a signed number of 64 bits, as PostgreSQL requires it."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
+
+
+@contextmanager
+def _advisory_lock(engine: Engine, key: int) -> Iterator[None]:
+    """Hold an advisory lock of PostgreSQL in a transaction of its own.
+
+    The lock ends with the transaction. If this machine loses its power or its network, the server ends the idle
+    transaction after PATIENCE seconds, and another machine can continue.
+    """
+    connection = engine.connect()
+    try:
+        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{PATIENCE}s'"))
+        connection.execute(text(f"SET LOCAL lock_timeout = '{2 * PATIENCE}s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        yield
+    finally:
+        with suppress(SQLAlchemyError):  # if the connection was lost, the server has already released the lock
+            connection.close()
+
+
+def open_storage(setting: str | None) -> RDBStorage:
+    """Connect to the storage of studies. A new SQLite file appears only when it is complete.
+
+    Args:
+        setting: `tune.storage` of params.yaml. OPTUNA_STORAGE in the environment overrides it.
 
     Raises:
-        Failure: It cannot be had. The address is told without user and password.
+        Failure: The storage cannot be used. The message shows its address without user and password.
     """
-    uri = study_address(given)
+    uri = study_address(setting)
     STUDIES.mkdir(exist_ok=True)
     try:
         make_whole(uri, lambda partial: RDBStorage(partial).engine.dispose())
         with suppress(IntegrityError, ProgrammingError, optuna.exceptions.StorageInternalError):
             return _connect(uri)
-        time.sleep(1)  # two machines may have made the tables at once, and this one was second
+        time.sleep(1)  # if two machines create the tables at once, the second one fails and has to try again
         return _connect(uri)
-    except (*Broken, ImportError, OSError, ValueError, TypeError) as error:
+    except (*StorageUnavailable, ImportError, OSError, ValueError, TypeError) as error:
         raise Failure(
             f"the study's storage {hidden(uri)} cannot be used ({reason(error, uri)}): "
             "see tune.storage and OPTUNA_STORAGE"
@@ -126,8 +156,8 @@ def _connect(uri: str) -> RDBStorage:
     )
 
 
-def everything(storage: RDBStorage) -> Iterator[tuple[str, dict[str, Any], list[FrozenTrial]]]:
-    """Each study of this project in a storage: its name, its identity, its trials."""
+def all_studies(storage: RDBStorage) -> Iterator[tuple[str, dict[str, Any], list[FrozenTrial]]]:
+    """Yield the name, the identity and the trials of each study of this project in a storage."""
     for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
         if IDENTITY in summary.user_attrs:
             study = optuna.load_study(study_name=summary.study_name, storage=storage)
@@ -135,12 +165,8 @@ def everything(storage: RDBStorage) -> Iterator[tuple[str, dict[str, Any], list[
 
 
 def retry(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Ask for the point of a lost trial once more, unless it was a second try itself."""
+    """Enqueue the parameters of a lost trial again, unless the trial was a second attempt itself."""
     point = trial.params or trial.system_attrs.get("fixed_params")
     if point and "retry_of" not in trial.user_attrs:
         source = trial.user_attrs.get("source", "sampler")
         study.enqueue_trial(point, user_attrs={"source": source, "retry_of": trial.number})
-
-
-OBJECTIVE = "mAP50"
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)

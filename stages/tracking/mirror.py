@@ -1,26 +1,26 @@
-"""The mirror of the run under way in MLflow."""
+"""The mirror of the present run in MLflow."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 
-from stages.tracking.missed import note, noted, pending
+from stages.tracking.missed import note, pending
+from stages.tracking.outage import tolerated
 from stages.tracking.record import Points, Record
-from stages.tracking.store import Run, Store, unusable
+from stages.tracking.store import Run, Store
 
 
 class Mirror:
-    """The mirror of the run under way. It never stops the run: where MLflow fails, it warns once and is silent."""
+    """The mirror of the present run. After the first failure of MLflow it warns once, and then does nothing."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._store: Store | None = None
         self._run: Run | None = None
-        self._lost = False
+        self._has_failed = False
 
     def begin(self, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        """Open the run, anew where a run of that name had other parameters."""
+        """Open the run in MLflow. If a run of that name has other parameters, open a new one."""
         note(self.name, warned=False)
 
         def work() -> None:
@@ -40,11 +40,11 @@ class Mirror:
         if self._run is not None:
             run = self._run
             self._try(lambda: run.end(status))
-        if status == "FAILED":  # DVC keeps nothing of it
+        if status == "FAILED":  # DVC keeps nothing of a failed run, so it cannot be mirrored later
             pending(self.name).unlink(missing_ok=True)
 
     def write(self, record: Record) -> Store | None:
-        """Mirror the whole run; returns the connection where that was done."""
+        """Mirror the complete run; return the connection, or None if MLflow has failed."""
         note(self.name, content=record.content)
 
         def work() -> None:
@@ -53,18 +53,11 @@ class Mirror:
             pending(self.name).unlink(missing_ok=True)
 
         self._try(work)
-        return None if self._lost else self._store
+        return None if self._has_failed else self._store
 
     def _try(self, work: Callable[[], None]) -> None:
-        if self._lost:
+        if self._has_failed:
             return
-        try:
+        with tolerated("{}; the run goes on, and `make sync` mirrors it later", [self.name]) as outage:
             work()
-        except Exception as error:  # whatever a store, a driver or a proxy may raise: the run matters more
-            self._lost = True
-            if not noted(self.name).get("warned"):
-                note(self.name, warned=True)
-                print(
-                    f"warning: {unusable(error)}; the run goes on, and `make sync` mirrors it later",
-                    file=sys.stderr,
-                )
+        self._has_failed = outage.error is not None

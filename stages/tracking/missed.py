@@ -1,6 +1,6 @@
-"""Notes of what MLflow has missed: a file a run, while the mirror of that run is not whole.
+"""Notes of the runs that MLflow has missed: one file per run or study that is not yet complete in MLflow.
 
-It keeps the warning of one stage from being repeated by the next, and tells a later run what to catch up on.
+With its note, a stage does not repeat the warning of the stage before it, and a later run knows what to mirror.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ HOME = main_root() / ".mlflow"
 
 
 def pending(name: str) -> Path:
-    """The file that stands while the mirror of this run is not whole."""
+    """Return the path of the note of a run; the file exists while the run is not complete in MLflow."""
     return HOME / "pending" / f"{name}.json"
 
 
 def note(name: str, **facts: Any) -> None:
-    """Add facts to the file of a pending run."""
+    """Add facts to the note of a run."""
     write_atomic(pending(name), json.dumps({**noted(name), **facts}))
 
 
 def noted(name: str) -> dict[str, Any]:
-    """What is known of a pending run; nothing where it is not pending."""
+    """Return the facts in the note of a run; none if there is no note."""
     try:
         return dict(json.loads(pending(name).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
 
 
-def everything() -> dict[str, dict[str, Any]]:
-    """The runs whose mirror is not whole, and what is known of them."""
+def all_notes() -> dict[str, dict[str, Any]]:
+    """Return the facts of each run that is not complete in MLflow, by its name."""
     return {path.stem: noted(path.stem) for path in sorted(HOME.glob("pending/*.json"))}

@@ -1,4 +1,4 @@
-"""The record of a finished run: what DVC keeps of it, in the form that MLflow takes."""
+"""The record of a finished run: the data that DVC keeps of it, in the form that MLflow takes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stages.base.failures import Failure
 from stages.base.formatting import plain
-from stages.experiments.lock import Incomplete, _lock, weights_digest
+from stages.base.paths import DATA_SUMMARY, TEST_METRICS, TRAIN_CURVES, TRAIN_METRICS
+from stages.experiments.lock import Incomplete, edited_lock, parse_lock, weights_digest
 from stages.experiments.names import AS_IS, study_of
 from stages.params.file import read
 
@@ -24,23 +23,23 @@ Points = Mapping[tuple[str, int], float]
 
 
 COST = ("train_seconds", "test/ms_per_image")
-"""Numbers that differ from one time to the next although the results are the same."""
+"""Metrics of time: they differ from one run to the next even if the results are the same."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is to be known of a run.
+    """The record of a run.
 
     Attributes:
-        name: The run's one name, in DVC and MLflow.
-        params: All parameters, flat (`data.source`).
-        points: Metrics by name and step; a number of the finished model has step 0.
-        tags: What the run was made from.
-        files: What to keep with the run, files or their content, by the path among the artifacts.
-        study: The study that it is a trial of, if it is one.
+        name: The name of the run, in DVC and MLflow.
+        params: All parameters by flat name (`data.source`).
+        points: Metrics by name and step; a metric of the finished model has step 0.
+        tags: The commit, the data and the experiment of the run.
+        files: Files to keep with the run, or their content, by their path among the artifacts.
+        content: A digest of parameters, data and results, without times: the same run has the same digest on every
+            machine and each time.
+        study: The study, if the run is a trial.
         status: FINISHED, FAILED or KILLED, as MLflow calls them.
-        content: A digest of parameters, data and results, without what they cost: equal for the same run, however often
-            and wherever it is made.
     """
 
     name: str
@@ -54,45 +53,47 @@ class Record:
 
 
 def record(
-    folder: Path, name: str, revision: str, experiment: str | None, model: Path | None, under_way: str = ""
+    folder: Path, name: str, revision: str, experiment: str | None, model: Path | None, running_stage: str = ""
 ) -> Record:
-    """Read the record of a finished run from a folder with params.yaml, dvc.lock and reports/.
+    """Read the record of a finished run.
 
     Args:
-        folder: Where it is.
-        name: The run's.
-        revision: The commit that it started from.
-        experiment: DVC's name of it, if it is an experiment.
-        model: Its weights, if this machine has them.
-        under_way: The stage that is running: what dvc.lock says of it is of an earlier run, and left out.
+        folder: A folder with params.yaml, dvc.lock and reports/.
+        name: The name of the run.
+        revision: The commit that the run started from.
+        experiment: The name of the DVC experiment, if the run is one.
+        model: The weights, if this machine has them.
+        running_stage: The stage that is running. Its entry in dvc.lock is that of an earlier run, and is left out.
 
     Raises:
-        Incomplete: The folder does not hold a whole run.
+        Incomplete: The folder does not hold a complete run.
     """
     try:
-        return _record(folder, name, revision, experiment, model, under_way)
+        return _record(folder, name, revision, experiment, model, running_stage)
     except (OSError, LookupError, TypeError, ValueError, Failure) as error:
-        raise Incomplete(f"{name}: its record is not whole: {error}") from error
+        raise Incomplete(f"{name}: its record is not complete: {error}") from error
 
 
 def _record(
-    folder: Path, name: str, revision: str, experiment: str | None, model: Path | None, under_way: str
+    folder: Path, name: str, revision: str, experiment: str | None, model: Path | None, running_stage: str
 ) -> Record:
     params = flat(read(folder / "params.yaml"))
-    reports = folder / "reports"
     trial = study_of(name)
-    numbers = finished("val", json.loads((reports / "train" / "metrics.json").read_text(encoding="utf-8")))
+    numbers = by_split("val", json.loads((folder / TRAIN_METRICS).read_text(encoding="utf-8")))
     if trial is None:  # a trial is not tested
-        numbers |= finished("test", json.loads((reports / "evaluate" / "metrics.json").read_text(encoding="utf-8")))
-    curves = _curves(reports / "train" / "plots" / "metrics")
-    digest = json.loads((reports / "data" / "summary.json").read_text(encoding="utf-8"))["digest"]
+        numbers |= by_split("test", json.loads((folder / TEST_METRICS).read_text(encoding="utf-8")))
+    curves = _curves(folder / TRAIN_CURVES)
+    digest = json.loads((folder / DATA_SUMMARY).read_text(encoding="utf-8"))["digest"]
     measured = sorted((key, value) for key, value in numbers.items() if key not in COST)
     results = [sorted(params.items()), measured, sorted(curves.items()), weights_digest(folder), digest]
     files: dict[str, Path | bytes] = {}
-    if trial is None:  # DVC keeps what a trial wrote; a study may have thousands
-        files |= {path.relative_to(folder).as_posix(): path for path in sorted(reports.rglob("*")) if path.is_file()}
-    lock = {stage: entry for stage, entry in _lock(folder).items() if stage != under_way}
-    files["dvc.lock"] = yaml.safe_dump({"schema": "2.0", "stages": lock}, sort_keys=False).encode()
+    if trial is None:  # DVC keeps the reports of a trial; a study may have thousands
+        reports = [path for path in sorted((folder / "reports").rglob("*")) if path.is_file()]
+        files |= {path.relative_to(folder).as_posix(): path for path in reports}
+    lock = (folder / "dvc.lock").read_text(encoding="utf-8")
+    if running_stage:
+        lock = edited_lock(lock, {}, keep=parse_lock(lock).keys() - {running_stage})
+    files["dvc.lock"] = lock.encode()
     files["params.yaml"] = folder / "params.yaml"
     if model is not None and trial is None:
         files["model/best.pt"] = model
@@ -108,8 +109,8 @@ def _record(
 
 
 def tags(revision: str, data_digest: str, experiment: str | None, stage: str) -> dict[str, str]:
-    """The tags of a run: the commit it started from, its data, its DVC experiment, the last stage that wrote it."""
-    found = {
+    """Return the tags of a run: its first commit, its data, its DVC experiment, and the last stage that wrote it."""
+    result = {
         "git.commit": revision,
         "mlflow.source.git.commit": revision,
         "data.digest": data_digest,
@@ -117,31 +118,31 @@ def tags(revision: str, data_digest: str, experiment: str | None, stage: str) ->
         "dvc.stage": stage,
     }
     if trial := study_of(experiment or ""):
-        found |= {"optuna.study": trial[0], "optuna.trial": str(trial[1]), "optuna.state": "COMPLETE"}
-    return {key: value for key, value in found.items() if value}
+        result |= {"optuna.study": trial[0], "optuna.trial": str(trial[1]), "optuna.state": "COMPLETE"}
+    return {key: value for key, value in result.items() if value}
 
 
 def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested parameters as `group.key` and text, as MLflow keeps them. A map of class names is one parameter."""
-    found: dict[str, str] = {}
+    """Return nested parameters as text by `group.key`, as MLflow keeps them. A map of class names is one parameter."""
+    result: dict[str, str] = {}
     for key, value in params.items():
         if isinstance(value, Mapping) and f"{prefix}{key}" == "head":
-            found["head"] = plain(value)
+            result["head"] = plain(value)
         elif isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
+            result |= flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = "null" if value is None else str(value)
-    return found
+            result[f"{prefix}{key}"] = "null" if value is None else str(value)
+    return result
 
 
-def finished(split: str, metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a metrics.json, each with the split it was measured on; some belong to no split."""
-    alone = ("train_seconds", "step", *AS_IS)
-    return {key if key in alone else f"{split}/{key}": float(value) for key, value in metrics.items()}
+def by_split(split: str, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a metrics.json by `split/name`; those that belong to no split keep their name."""
+    without_split = ("train_seconds", "step", *AS_IS)
+    return {key if key in without_split else f"{split}/{key}": float(value) for key, value in metrics.items()}
 
 
 def _curves(folder: Path) -> dict[tuple[str, int], float]:
-    """DVCLive's tables, a metric each: `train/box_loss.tsv` with columns step and box_loss."""
+    """Read DVCLive's tables, one for each metric: `train/box_loss.tsv` has the columns step and box_loss."""
     points = {}
     for path in sorted(folder.rglob("*.tsv")):
         name = path.relative_to(folder).with_suffix("").as_posix()

@@ -1,6 +1,6 @@
-"""The registered model in MLflow: a version for each model that was good enough, and the one that `staging` is at.
+"""The registered model in MLflow: one version for each accepted model, and the alias `staging` on one of them.
 
-The version that staging leaves is named in the tag `previous` of the one that takes its place.
+When staging moves to another version, the tag `previous` of that version names the version before it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stages.tracking.missed import HOME
 from stages.tracking.store import Store, Unreachable, unusable
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-for _name in ("mlflow.pyfunc", "mlflow.store.model_registry.abstract_store"):  # they tell of each step
+for _name in ("mlflow.pyfunc", "mlflow.store.model_registry.abstract_store"):  # they log each step
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 MODEL = "person-detector"
@@ -32,18 +32,18 @@ ALIAS = "staging"
 NEEDED = ("mlflow", "ultralytics", "torch", "torchvision", "opencv-python")
 
 _CODE = Path(__file__).with_name("served_model.py")
-_WEIGHTS = "weights.pt"  # Ultralytics goes by the suffix, and DVC's cache has names without one
+_WEIGHTS = "weights.pt"  # Ultralytics needs the suffix, and files in DVC's cache have none
 _EXAMPLE = np.zeros((8, 8, 3), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
 class Staged:
-    """The version that the alias is at.
+    """The version in staging.
 
     Attributes:
-        version: Its number, as MLflow writes it.
-        tags: What is known of it: `weights` is the MD5 of its weights, `previous` the version that it replaced.
-        run_id: The run that it was made by.
+        version: The number of the version, as MLflow writes it.
+        tags: Facts about the version: `weights` is the MD5 of its weights, `previous` the version that it replaced.
+        run_id: The run that made the version.
     """
 
     version: str
@@ -52,62 +52,63 @@ class Staged:
 
 
 def staged(target: Store) -> Staged | None:
-    """What staging holds; None where there is no such model or alias.
+    """Return the version in staging; None if there is no such model or alias.
 
     Raises:
-        Unreachable: MLflow cannot be had.
+        Unreachable: MLflow cannot be used.
     """
     try:
-        at = target.client.get_registered_model(MODEL).aliases.get(ALIAS)
+        number = target.client.get_registered_model(MODEL).aliases.get(ALIAS)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
-    if at is None:
+    if number is None:
         return None
-    found = target.client.get_model_version(MODEL, at)
-    return Staged(str(found.version), dict(found.tags), found.run_id)
+    version = target.client.get_model_version(MODEL, number)
+    return Staged(str(version.version), dict(version.tags), version.run_id)
 
 
 def weights_of(target: Store, held: Staged, folder: Path) -> Path:
-    """Fetch the weights of a version into a folder, which is made where it is missing.
+    """Download the weights of a version into a folder, and return their path. A missing folder is created.
 
     Raises:
         Failure: The version was not registered by this project.
-        Unreachable: MLflow or the files cannot be had.
+        Unreachable: MLflow or the files cannot be used.
     """
     if "weights" not in held.tags:
         raise Failure(f"{MODEL} version {held.version} has no tag `weights`: it was not registered by this project")
     folder.mkdir(parents=True, exist_ok=True)
-    inside = f"{_place(held.tags['weights'])}/artifacts/{_WEIGHTS}"
-    return Path(target.client.download_artifacts(held.run_id, inside, str(folder)))
+    path = f"{_folder_of(held.tags['weights'])}/artifacts/{_WEIGHTS}"
+    return Path(target.client.download_artifacts(held.run_id, path, str(folder)))
 
 
 def register(target: Store, run_id: str, weights: Path, imgsz: int, tags: Mapping[str, str]) -> str:
-    """Make a version of the model and move staging to it. Where a version has these weights already, it is taken.
+    """Create a version of the model and move staging to it. If a version already has these weights, move to that one.
 
-    A kill at any moment leaves staging where it was, or at the whole new version; the same call again ends the work.
+    A kill at any moment leaves staging at the old version or at the complete new one. The same call again completes the
+    work.
 
     Args:
-        target: Where to.
+        target: The connection to MLflow.
         run_id: The run that keeps the files.
-        weights: The model, with the names of its classes in it.
-        imgsz: Pixels of the longest side that it was trained with.
-        tags: What is to be known of the version. `weights` and `previous` are added.
+        weights: The model file, which has the names of its classes.
+        imgsz: The longest side of the training images in pixels.
+        tags: Facts about the version. `weights` and `previous` are added.
 
     Returns:
         The version.
 
     Raises:
-        Unreachable: MLflow cannot be had.
+        Unreachable: MLflow cannot be used.
     """
     digest = hashlib.md5(weights.read_bytes()).hexdigest()
-    with FileLock(HOME / "registry.lock"):  # two runs that end at once would both take one version for the previous
+    with FileLock(HOME / "registry.lock"):  # else two runs that end at the same time would both get the same `previous`
         held = staged(target)
         if held is not None and held.tags.get("weights") == digest:
             return held.version
         previous = held.version if held is not None else ""
-        version = _known(target, digest)
+        version = _version_with(target, digest)
         if version is None:
             tags = {**tags, "weights": digest, "previous": previous}
             version = _create(target, run_id, weights, imgsz, tags)
@@ -118,14 +119,14 @@ def register(target: Store, run_id: str, weights: Path, imgsz: int, tags: Mappin
 
 
 def undo(target: Store) -> str:
-    """Move staging back to the version that it was at before; where there was none, remove it.
+    """Move staging back to the version before the present one. If there was none, empty staging.
 
     Returns:
-        A line that tells what was done.
+        A message with the new and the old version.
 
     Raises:
-        Failure: Staging is at no version, or the one before has been deleted.
-        Unreachable: MLflow cannot be had.
+        Failure: Staging is empty, or the version before has been deleted.
+        Unreachable: MLflow cannot be used.
     """
     with FileLock(HOME / "registry.lock"):
         held = staged(target)
@@ -147,15 +148,15 @@ def undo(target: Store) -> str:
         return f"{ALIAS} of {MODEL} is at version {previous} again, not at version {held.version}"
 
 
-def _known(target: Store, digest: str) -> str | None:
-    """The version with these weights, if there is one."""
-    found = target.client.search_model_versions(f"name = '{MODEL}' AND tags.weights = '{digest}'", max_results=1)
-    return str(found[0].version) if found else None
+def _version_with(target: Store, digest: str) -> str | None:
+    """Return the version with these weights, if there is one."""
+    versions = target.client.search_model_versions(f"name = '{MODEL}' AND tags.weights = '{digest}'", max_results=1)
+    return str(versions[0].version) if versions else None
 
 
 def _create(target: Store, run_id: str, weights: Path, imgsz: int, tags: Mapping[str, str]) -> str:
-    """Keep the model among the artifacts of its run, then make the version, which is never there without its files."""
-    from mlflow import pyfunc  # a second that is not to be paid where nothing is registered
+    """Add the model to the artifacts of its run, then create the version: no version exists without its files."""
+    from mlflow import pyfunc  # takes a second to import, and most runs register nothing
 
     from stages.tracking.served_model import SIGNATURE
 
@@ -164,7 +165,7 @@ def _create(target: Store, run_id: str, weights: Path, imgsz: int, tags: Mapping
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    place = _place(tags["weights"])
+    path = _folder_of(tags["weights"])
     with tempfile.TemporaryDirectory(dir=HOME) as folder:
         named = Path(folder) / _WEIGHTS
         shutil.copyfile(weights, named)
@@ -176,33 +177,33 @@ def _create(target: Store, run_id: str, weights: Path, imgsz: int, tags: Mapping
             model_config={"imgsz": imgsz},
             signature=SIGNATURE,
             input_example=_EXAMPLE,
-            # Without the local part: the package index has no 2.15.0+cpu. Given, so that MLflow does not look for them.
+            # Listed, so that MLflow does not search for them; without the local part: no index has torch 2.15.0+cpu.
             pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in NEEDED],
         )
-        target.client.log_artifacts(run_id, str(model), place)
-    source = f"{target.client.get_run(run_id).info.artifact_uri}/{place}"
+        target.client.log_artifacts(run_id, str(model), path)
+    source = f"{target.client.get_run(run_id).info.artifact_uri}/{path}"
     return str(target.client.create_model_version(MODEL, source, run_id, tags=dict(tags)).version)
 
 
-def _place(digest: str) -> str:
-    """The folder among a run's artifacts; one for each model, so that no version's files are ever written over."""
+def _folder_of(digest: str) -> str:
+    """Return the folder of a model among a run's artifacts. Each has its own, so no files are overwritten."""
     return f"detector/{digest}"
 
 
 def show_staging(move_back: bool = False) -> None:
-    """Print which version staging holds, or move it back to the version before and print that.
+    """Print the version in staging, or move staging back to the version before and print that.
 
     Raises:
         Failure: MLflow cannot be used, or there is nothing to undo.
     """
     try:
         target = Store()
-        print(undo(target) if move_back else _told(staged(target)))
+        print(undo(target) if move_back else _text(staged(target)))
     except Unreachable as error:
         raise Failure(unusable(error)) from error
 
 
-def _told(held: Staged | None) -> str:
+def _text(held: Staged | None) -> str:
     if held is None:
         return f"{ALIAS} of {MODEL} is empty"
     lines = [f"{ALIAS} of {MODEL} is at version {held.version}, of run {held.run_id}"]

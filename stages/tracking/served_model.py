@@ -1,7 +1,7 @@
 """The detector as MLflow serves it: an image in, a table of boxes out.
 
-MLflow keeps this file beside the weights and runs it to load the model ("models from code"), on machines without this
-repository: it imports nothing of `stages`.
+MLflow keeps this file beside the weights, and runs it to load the model ("models from code"). It imports nothing of
+`stages`, because it also runs on machines without this repository.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Detector(PythonModel):
     """A YOLO detector for one image at a time."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the file `weights`; `imgsz` of the model's configuration is the size that it was trained with."""
+        """Load the file `weights`. `imgsz` in the model's configuration is the training's image size in pixels."""
         _keep_to_itself()
-        from ultralytics import YOLO  # only now: to register the model, MLflow runs this file without loading weights
+        from ultralytics import YOLO  # here, because MLflow also runs this file to register the model
 
         self._yolo = YOLO(context.artifacts["weights"])
         self._imgsz = int(context.model_config["imgsz"])
 
-    # MLflow 3.17 reads the hint of the input: for Any, or an array of uint8, it would print a warning at each load.
+    # MLflow 3.17 reads the type of `model_input`, and warns at each load if it is Any or an array of uint8.
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
@@ -49,43 +49,43 @@ class Detector(PythonModel):
         Args:
             context: Not used.
             model_input: One image, uint8 of shape (height, width, 3), RGB, of any size from 1 by 1 pixel.
-            params: confidence, the least of a box that counts, and iou, the overlap from which of two boxes of a
-                class the less confident is dropped; both 0 to 1.
+            params: `confidence`, the lowest confidence of a box in the table; `iou`, the overlap of two boxes of one
+                class above which the less confident box is dropped. Both are 0 to 1.
 
         Returns:
-            A row for each box, the most confident first: label, confidence (0 to 1), and the corners x1, y1, x2, y2 in
-            pixels of the image. No row where nothing is found.
+            One row for each box, the most confident first: label, confidence (0 to 1), and the corners x1, y1, x2, y2
+            in pixels of the image. The table is empty if there is no object.
 
         Raises:
-            ValueError: The input is no such image, or a parameter is out of its range.
+            ValueError: The input is not such an image, or a parameter is out of its range.
         """
         _check(model_input)
         chosen = DEFAULTS | (params or {})
-        (found,) = self._yolo.predict(
-            np.ascontiguousarray(model_input[..., ::-1]),  # Ultralytics takes arrays for BGR
+        (prediction,) = self._yolo.predict(
+            np.ascontiguousarray(model_input[..., ::-1]),  # Ultralytics expects arrays in BGR
             imgsz=self._imgsz,
             conf=chosen["confidence"],
             iou=chosen["iou"],
             save=False,
             verbose=False,
         )
-        boxes = found.boxes.cpu()
+        boxes = prediction.boxes.cpu()
         numbers = np.column_stack([boxes.conf.numpy(), boxes.xyxy.numpy()]).astype(np.float64)
         table = pd.DataFrame(numbers, columns=list(NUMBERS))
-        table.insert(0, "label", pd.Series([found.names[int(number)] for number in boxes.cls], dtype=str))
+        table.insert(0, "label", pd.Series([prediction.names[int(number)] for number in boxes.cls], dtype=str))
         return table.sort_values("confidence", ascending=False, kind="stable", ignore_index=True)
 
 
 def _check(image: Any) -> None:
-    wanted = "one uint8 array of shape (height, width, 3), RGB"
+    expected = "one uint8 array of shape (height, width, 3), RGB"
     if not isinstance(image, np.ndarray):
-        raise ValueError(f"image: got {type(image).__name__}, wanted {wanted}")
+        raise ValueError(f"image: got {type(image).__name__}, expected {expected}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(f"image: got {image.dtype} of shape {image.shape}, wanted {wanted}")
+        raise ValueError(f"image: got {image.dtype} of shape {image.shape}, expected {expected}")
 
 
 def _keep_to_itself() -> None:
-    """Keep Ultralytics off the network and out of the user's home. Does nothing where it is imported already."""
+    """Keep Ultralytics from using the network and the user's home. If it is already imported, do nothing."""
     if "ultralytics" in sys.modules:
         return
     os.environ["YOLO_OFFLINE"] = "true"

@@ -1,7 +1,7 @@
-"""The mirror of a study in MLflow: a run of the study, and beneath it a run of each trial.
+"""The mirror of a study in MLflow: one run for the study, and a nested run for each of its trials.
 
-A trial that was measured outside the study has a run of its own already. Where the server cannot be reached the study
-goes on, and the mirror is made later from what Optuna and DVC keep.
+A trial whose result comes from a run outside the study has no nested run. If the server cannot be reached, the study
+goes on, and the mirror is made later from the data of Optuna and DVC.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import queue
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -22,11 +21,12 @@ from optuna.trial import FrozenTrial, TrialState
 from stages.base.failures import Failure
 from stages.base.git import experiment_name
 from stages.experiments import refs
-from stages.services.storage import FINISHED, OBJECTIVE, patient
+from stages.services.storage import FINISHED, OBJECTIVE, wait_for_storage
 from stages.tracking import record
 from stages.tracking.missed import note, pending
+from stages.tracking.outage import tolerated
 from stages.tracking.record import Record
-from stages.tracking.store import Run, Store, unusable
+from stages.tracking.store import Run, Store
 
 BEST = f"best_{OBJECTIVE}"
 STATUS = {TrialState.FAIL: "FAILED", TrialState.PRUNED: "KILLED", TrialState.COMPLETE: "FINISHED"}
@@ -34,17 +34,18 @@ STATUS = {TrialState.FAIL: "FAILED", TrialState.PRUNED: "KILLED", TrialState.COM
 
 @dataclass(frozen=True)
 class Subject:
-    """The study that is mirrored: its name, and what its trials have in common."""
+    """A study to mirror: its name, and the identity that its trials share."""
 
     name: str
     identity: Mapping[str, Any]
 
     def params(self, trial: FrozenTrial) -> dict[str, str]:
-        """The training keys of a trial, as params.yaml has them."""
+        """Return the training keys of a trial, as in params.yaml."""
         return record.flat({**self.identity["fixed"], **trial.params})
 
     def tags_of(self, trial: FrozenTrial) -> dict[str, str]:
-        found = {
+        """Return the tags of a trial's run."""
+        tags = {
             **record.tags(trial.user_attrs.get("commit", ""), self.identity["data"], None, "study"),
             "optuna.study": self.name,
             "optuna.trial": str(trial.number),
@@ -52,43 +53,50 @@ class Subject:
             "optuna.source": trial.user_attrs.get("source", ""),
             "reason": trial.user_attrs.get("reason", ""),
         }
-        return {key: value for key, value in found.items() if value}
+        return {key: value for key, value in tags.items() if value}
 
 
 def is_own(trial: FrozenTrial) -> bool:
-    """Whether a trial was trained by the study, and not taken in from elsewhere."""
+    """Return whether the study has trained a trial itself, so that the result is not that of another run."""
     return trial.user_attrs.get("source", "sampler") in ("sampler", "enqueued") and "name" in trial.user_attrs
 
 
 def catch_up(
     target: Store, subject: Subject, trials: Sequence[FrozenTrial], files: Mapping[str, str], status: str = "FINISHED"
 ) -> int:
-    """Mirror what is lacking of a study; what is there is left as it is. Its run is closed with `status`.
+    """Mirror the trials of a study that MLflow does not have, and update the run of the study.
+
+    Args:
+        target: The connection to MLflow.
+        subject: The study.
+        trials: All trials of the study.
+        files: Texts to keep with the run of the study, by file name.
+        status: The status of the run of the study: FINISHED, FAILED or KILLED.
 
     Returns:
-        How many trials were lacking.
+        The number of trials that were missing in MLflow.
     """
-    known = target.mirrored(subject.name)
-    lacking = [trial for trial in trials if trial.state.is_finished() and is_own(trial)]
-    lacking = [trial for trial in lacking if trial.user_attrs["name"] not in known]
-    kept = refs.experiments()
-    for trial in lacking:
-        target.write(record_of(subject, trial, kept))
+    mirrored = target.mirrored(subject.name)
+    own = [trial for trial in trials if trial.state.is_finished() and is_own(trial)]
+    missing = [trial for trial in own if trial.user_attrs["name"] not in mirrored]
+    experiments = refs.experiments()
+    for trial in missing:
+        target.write(record_of(subject, trial, experiments))
     _write_parent(target, subject, trials, files, status)
     pending(subject.name).unlink(missing_ok=True)
-    return len(lacking)
+    return len(missing)
 
 
-def record_of(subject: Subject, trial: FrozenTrial, kept: Mapping[str, tuple[str, str]]) -> Record:
-    """The record of a finished trial: from DVC where it is an experiment, else from Optuna."""
+def record_of(subject: Subject, trial: FrozenTrial, experiments: Mapping[str, tuple[str, str]]) -> Record:
+    """Return the record of a finished trial: from DVC if the trial is an experiment, else from Optuna."""
     name = trial.user_attrs["name"]
-    if trial.state == TrialState.COMPLETE and name in kept:
-        revision, base = kept[name]
+    if trial.state == TrialState.COMPLETE and name in experiments:
+        revision, base = experiments[name]
         try:
-            with refs.kept(revision) as folder:
-                found = record.record(folder, name, base, name, None)
-                return replace(found, files={}, tags={**found.tags, **subject.tags_of(trial)})
-        except Failure:  # it is another's of that name, or damaged: Optuna knows enough
+            with refs.checkout(revision) as folder:
+                run = record.record(folder, name, base, name, None)
+                return replace(run, files={}, tags={**run.tags, **subject.tags_of(trial)})
+        except Failure:  # the experiment is damaged: Optuna has enough data of the trial
             pass
     points = {(OBJECTIVE, step): value for step, value in trial.intermediate_values.items()}
     for key, value in (trial.user_attrs.get("metrics") or {}).items():
@@ -111,21 +119,22 @@ def record_of(subject: Subject, trial: FrozenTrial, kept: Mapping[str, tuple[str
 def _write_parent(
     target: Store, subject: Subject, trials: Sequence[FrozenTrial], files: Mapping[str, str], status: str
 ) -> None:
-    """Bring the run of the study up to date: what it searched, the best after each finished trial, its tables."""
+    """Update the run of the study: its search space, the best value after each finished trial, and its files."""
     run = target.parent(subject.name)
     client = target.client
-    there = {point.step for point in client.get_metric_history(run, BEST)}
+    logged = {point.step for point in client.get_metric_history(run, BEST)}
     finished = sorted((trial for trial in trials if trial.state in FINISHED), key=_end)
     best: float | None = None
     points = []
     for count, trial in enumerate(finished, start=1):
         if trial.state == TrialState.COMPLETE:
             best = max(best or 0.0, trial.value or 0.0)
-        if best is not None and count not in there:
+        if best is not None and count not in logged:
             points.append(Metric(BEST, best, int(_end(trial) * 1000), count))
     about = record.flat({"fixed": subject.identity["fixed"], "space": subject.identity["space"]})
-    known = client.get_run(run).data.params
-    client.log_batch(run, params=[Param(key, value) for key, value in about.items() if key not in known][:100])
+    logged_params = client.get_run(run).data.params
+    new_params = [Param(key, value) for key, value in about.items() if key not in logged_params]
+    client.log_batch(run, params=new_params[:100])  # MLflow takes at most 100 at once
     for start in range(0, len(points), 1000):
         client.log_batch(run, metrics=points[start : start + 1000])
     for key, value in {"data.digest": subject.identity["data"], "dvc.stage": "study"}.items():
@@ -140,30 +149,30 @@ def _end(trial: FrozenTrial) -> float:
 
 
 class StudyMirror:
-    """The mirror of the study under way, written by a thread of its own: training never waits for a server.
+    """The mirror of the running study. A thread of its own writes it, so that training never waits for a server.
 
-    Where MLflow fails it warns once and is silent; `.mlflow/pending/` then bears the name of the study.
+    After the first failure of MLflow it warns once, and then does nothing; `.mlflow/pending/` has a note of the study.
     """
 
-    def __init__(self, subject: Subject, alone: Callable[[], AbstractContextManager[None]]) -> None:
-        """Begin the run of the study.
+    def __init__(self, subject: Subject, lock: Callable[[], AbstractContextManager[None]]) -> None:
+        """Start the thread and the run of the study.
 
         Args:
             subject: The study.
-            alone: Keeps other processes and machines that work on the study from making its run at the same time.
+            lock: The lock of the study, so that two processes or machines do not create its run at the same time.
         """
-        self._subject, self._alone = subject, alone
+        self._subject, self._lock = subject, lock
         self._events: queue.Queue[Callable[[Store], object] | None] = queue.Queue()
         self._runs: dict[str, Run] = {}
         self._target: Store | None = None
-        self._lost = False
+        self._has_failed = False
         note(subject.name, warned=False)
         self._events.put(lambda target: target.client.update_run(self._parent(target), "RUNNING"))
         self._thread = threading.Thread(target=self._write, name="mirror", daemon=True)
         self._thread.start()
 
     def begin(self, trial: FrozenTrial) -> None:
-        """A trial is being trained."""
+        """Open the run of a trial."""
         name = trial.user_attrs["name"]
 
         def work(target: Store) -> None:
@@ -173,12 +182,12 @@ class StudyMirror:
         self._events.put(work)
 
     def epoch(self, name: str, number: int, metrics: Mapping[str, float]) -> None:
-        """It has ended an epoch."""
+        """Add the metrics of an epoch to the run of a trial, by the name of the trial."""
         points = {(key, number): value for key, value in metrics.items()}
         self._events.put(lambda target: self._runs[name].log(points))
 
     def finished(self, trial: FrozenTrial) -> None:
-        """It is complete, pruned or failed."""
+        """Complete the run of a trial that is complete, pruned or failed."""
         name = trial.user_attrs["name"]
 
         def work(target: Store) -> None:
@@ -188,40 +197,34 @@ class StudyMirror:
         self._events.put(work)
 
     def close(self, trials: Sequence[FrozenTrial], files: Mapping[str, str], status: str) -> None:
-        """Write what is left, catch up on what was missed before, and end."""
+        """Write the remaining events and the trials that MLflow has missed, close the run and end the thread."""
         self._events.put(self._parent)
-        self._events.put(lambda target: _told(catch_up(target, self._subject, trials, files, status)))
+        self._events.put(lambda target: _print_missing(catch_up(target, self._subject, trials, files, status)))
         self._events.put(None)
         self._thread.join()
 
     def _parent(self, target: Store) -> str:
-        """The id of the run of the study; where it is not there, one machine begins it."""
-        found = target.find(self._subject.name)
-        return str(found.info.run_id) if found is not None else self._begun(target)
+        """Return the id of the run of the study. If there is none, create it."""
+        run = target.find(self._subject.name)
+        return str(run.info.run_id) if run is not None else self._create_parent(target)
 
-    @patient
-    def _begun(self, target: Store) -> str:
-        with self._alone():
+    @wait_for_storage
+    def _create_parent(self, target: Store) -> str:
+        with self._lock():
             return target.parent(self._subject.name)
 
     def _write(self) -> None:
         while (event := self._events.get()) is not None:
-            if self._lost:
+            if self._has_failed:
                 continue
-            try:
+            # The note of the experiment keeps the stages after this one from repeating the warning.
+            runs = [name for name in (self._subject.name, experiment_name()) if name]
+            with tolerated("{}; the study goes on, and `make sync` mirrors it later", runs) as outage:
                 self._target = self._target or Store()
                 event(self._target)
-            except Exception as error:  # whatever a store, a driver or a proxy may raise: the study matters more
-                self._lost = True
-                for name in filter(None, (self._subject.name, experiment_name())):
-                    note(name, warned=True)  # the stages that follow need not say it again
-                print(
-                    f"warning: {unusable(error)}; the study goes on, and `make sync` mirrors it later",
-                    file=sys.stderr,
-                    flush=True,
-                )
+            self._has_failed = outage.error is not None
 
 
-def _told(lacking: int) -> None:
-    if lacking:
-        print(f"MLflow: {lacking} trials mirrored that it had missed", flush=True)
+def _print_missing(count: int) -> None:
+    if count:
+        print(f"MLflow: {count} trials mirrored that it had missed", flush=True)

@@ -1,4 +1,4 @@
-"""What a worker is told and what it answers."""
+"""The messages between a study and its workers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Place:
-    """Where a worker trains: the environment that shows it its GPU alone, and its threads on a CPU."""
+    """The resources of one worker.
+
+    Attributes:
+        environment: Variables that the worker sets. They show it its GPU alone.
+        threads: The number of its threads on a CPU.
+    """
 
     environment: dict[str, str]
     threads: int
@@ -17,14 +22,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Task:
-    """A run to make.
+    """A training that a worker runs and saves as an experiment.
 
     Attributes:
-        name: Of its experiment.
-        values: Of the keys in which its params.yaml differs from the one of the origin.
+        name: The name of the experiment.
+        values: The keys in which its params.yaml differs from that of the origin, with their values.
         arguments: All training arguments.
-        log: A file for what the training prints.
-        classes: Names of the classes where the model is measured on the test split too, else nothing.
+        log: The file for the output of the training.
+        classes: The names of the classes, if the model is also evaluated on the test split; else empty.
     """
 
     name: str
@@ -34,12 +39,17 @@ class Task:
     classes: tuple[str, ...] = ()
 
 
-# What a worker tells. Seconds are those since the task was begun.
+# From the worker. Seconds are those since the start of the task.
 
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """Answered by whether the training is to be stopped."""
+    """An epoch has ended. The worker waits for an answer: whether to stop the training.
+
+    Attributes:
+        number: The number of the epoch, from 1.
+        metrics: On the validation split.
+    """
 
     number: int
     metrics: dict[str, float]
@@ -47,7 +57,12 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class Done:
-    """The model is trained, and the run an experiment of DVC."""
+    """The model is trained, and the run is saved as an experiment of DVC.
+
+    Attributes:
+        metrics: On the validation split, rounded to five digits.
+        train_seconds: Of the training alone.
+    """
 
     metrics: dict[str, float]
     train_seconds: float
@@ -55,19 +70,25 @@ class Done:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The training was stopped, as the answer to an epoch asked for."""
+    """The training was stopped by the answer to EpochEnded."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The training failed: `out of memory`, `not a number`, `refused`, or `crashed`."""
+    """The training failed, or its worker has died.
+
+    Attributes:
+        kind: `out of memory`, `not a number`, `refused` or `crashed`.
+        reason: For the user.
+        seconds: Since the start of the task; 0 if the worker has died.
+    """
 
     kind: str
     reason: str
     seconds: float
 
 
-Over = Done | Stopped | Failed
-Told = EpochEnded | Over
+Outcome = Done | Stopped | Failed
+Message = EpochEnded | Outcome

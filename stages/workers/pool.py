@@ -1,4 +1,4 @@
-"""The workers of a run: tasks go to those that are free, and what comes of them is heard of."""
+"""A pool of workers: it gives tasks to free workers and returns the outcomes."""
 
 from __future__ import annotations
 
@@ -14,123 +14,131 @@ from typing import Any
 import psutil
 
 from stages.base.paths import STUDIES, main_root
-from stages.experiments.command import Above
+from stages.experiments.command import ParentCommand
 from stages.experiments.workshop import Origin
-from stages.workers.messages import EpochEnded, Failed, Over, Place, Task
+from stages.workers.messages import EpochEnded, Failed, Outcome, Place, Task
 from stages.workers.process import Worker
 
 LOGS = STUDIES / "logs"
 WORK = STUDIES / "work"
 
-IN_A_ROW = 3  # failures of one kind after which nothing else is tried
+MAX_FAILURES = 3  # of one kind in a row; then the rest would fail too
 
 
-class Crew:
-    """Workers at their places, started when they are first needed. Use it in a `with`, which ends them.
+class WorkerPool:
+    """A pool with one worker for each place. A worker starts with its first task.
 
-    In the `with`, SIGTERM is what Ctrl-C is: a KeyboardInterrupt.
+    Use the pool in a `with` statement, which ends the workers. Inside it, SIGTERM raises KeyboardInterrupt as Ctrl-C
+    does.
     """
 
-    def __init__(self, places: Sequence[Place], origin: Origin, lost: Callable[[Task], None] | None = None) -> None:
-        """Prepare; nothing runs yet.
+    def __init__(
+        self, places: Sequence[Place], origin: Origin, on_unfinished: Callable[[Task], None] | None = None
+    ) -> None:
+        """Prepare the pool without starting a worker.
 
         Args:
-            places: Where to train, a worker each.
+            places: The resources of each worker.
             origin: What the experiments start from.
-            lost: Told of each task that was not over at the end.
+            on_unfinished: Called at the end for each task without an outcome.
         """
-        self._origin, self._lost = origin, lost
-        self._free: list[Place | Worker] = list(places)  # workers that are there come first
+        self._origin, self._on_unfinished = origin, on_unfinished
+        self._free: list[Place | Worker] = list(places)  # started workers come first
         host = socket.gethostname()
         self._folders = [WORK / f"{host}-{os.getpid()}-{number}" for number, _ in enumerate(places)]
-        self._at_work: dict[Worker, Task] = {}
-        self._row = ("", 0)
-        self.above = Above()
-        self._terminated: Any = None
+        self._running: dict[Worker, Task] = {}
+        self._failures = ("", 0)  # the kind of the last failures, and their number
+        self.parent_command = ParentCommand()
+        self._on_sigterm: Any = None
 
-    def __enter__(self) -> Crew:
-        _sweep()
-        self._terminated = signal.signal(signal.SIGTERM, _interrupt)
+    def __enter__(self) -> WorkerPool:
+        _remove_stale_folders()
+        self._on_sigterm = signal.signal(signal.SIGTERM, _interrupt)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave processes behind
-        for worker in [*self._at_work, *self._free]:
+        on_sigint = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave processes behind
+        for worker in [*self._running, *self._free]:
             if isinstance(worker, Worker):
                 worker.end()
-        for task in self._at_work.values():
-            if self._lost is not None:
-                self._lost(task)
+        for task in self._running.values():
+            if self._on_unfinished is not None:
+                self._on_unfinished(task)
         for folder in self._folders:
             shutil.rmtree(folder, ignore_errors=True)
-        signal.signal(signal.SIGTERM, self._terminated)
-        signal.signal(signal.SIGINT, interrupted)
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        signal.signal(signal.SIGINT, on_sigint)
 
     @property
     def size(self) -> int:
+        """The number of workers."""
         return len(self._folders)
 
     @property
-    def is_free(self) -> bool:
+    def has_free_worker(self) -> bool:
         """Whether a worker waits for a task."""
         return bool(self._free)
 
     @property
-    def is_at_work(self) -> bool:
-        return bool(self._at_work)
+    def has_running_task(self) -> bool:
+        """Whether a worker runs a task."""
+        return bool(self._running)
 
-    def begin(self, task: Task) -> None:
-        """Give a task to a worker that is free."""
-        free = self._free.pop(0)
-        if isinstance(free, Place):
-            free = Worker(free, self._folders[len(self._at_work)], self._origin)
-        self._at_work[free] = task
-        free.begin(task)
+    def submit(self, task: Task) -> None:
+        """Give a task to a free worker. If there is none, this raises IndexError."""
+        worker = self._free.pop(0)
+        if isinstance(worker, Place):
+            worker = Worker(worker, self._folders[len(self._running)], self._origin)
+        self._running[worker] = task
+        worker.send(task)
 
-    def hear(self, judge: Callable[[Task, EpochEnded], bool]) -> Iterator[tuple[Task, Over]]:
-        """Wait for up to a second, and give the tasks that are over.
+    def receive(self, on_epoch: Callable[[Task, EpochEnded], bool]) -> Iterator[tuple[Task, Outcome]]:
+        """Wait for messages for up to a second, and yield the tasks that have ended.
 
         Args:
-            judge: Told of each epoch; returns whether to stop that training.
+            on_epoch: Called for each epoch that has ended; returns whether to stop that training.
 
         Raises:
-            Failure: The DVC that started this run is gone.
+            Failure: The dvc command that started this process has ended.
         """
-        self.above.check()
-        told = wait([worker.connection for worker in self._at_work], timeout=1)
-        for worker in [worker for worker in self._at_work if worker.connection in told]:
-            news = worker.hear()
-            if isinstance(news, EpochEnded):
-                worker.answer(judge(self._at_work[worker], news))
+        self.parent_command.check()
+        ready = wait([worker.connection for worker in self._running], timeout=1)
+        for worker in [worker for worker in self._running if worker.connection in ready]:
+            message = worker.receive()
+            if isinstance(message, EpochEnded):
+                worker.answer(on_epoch(self._running[worker], message))
                 continue
-            if isinstance(news, Failed) and news.kind in ("crashed", "refused"):  # it is gone, or may be damaged
+            if isinstance(message, Failed) and message.kind in ("crashed", "refused"):  # it is dead or may be damaged
                 worker.restart()
             self._free.insert(0, worker)
-            yield self._at_work.pop(worker), news
+            yield self._running.pop(worker), message
 
-    def is_hopeless(self, told: Over) -> bool:
-        """Note how a task ended; returns whether it is the third in a row that failed in the same way."""
-        if not isinstance(told, Failed):
-            self._row = ("", 0)
+    def is_repeated_failure(self, outcome: Outcome) -> bool:
+        """Return whether this outcome is at least the third failure of one kind in a row.
+
+        Call this for each outcome, because it counts them.
+        """
+        if not isinstance(outcome, Failed):
+            self._failures = ("", 0)
             return False
-        kind, count = self._row
-        self._row = (told.kind, count + 1 if kind == told.kind else 1)
-        return self._row[1] >= IN_A_ROW
+        kind, count = self._failures
+        self._failures = (outcome.kind, count + 1 if kind == outcome.kind else 1)
+        return self._failures[1] >= MAX_FAILURES
 
 
 def log_of(name: str) -> str:
-    """Where the log of a run is, as it is told."""
+    """Return the path of a run's log for a message, from the main repository on."""
     return (LOGS / f"{name}.log").relative_to(main_root()).as_posix()
 
 
-def _sweep() -> None:
+def _remove_stale_folders() -> None:
     """Remove the folders of workers whose run was killed on this machine."""
-    for old in WORK.glob(f"{socket.gethostname()}-*-*"):
-        pid = int(old.name.split("-")[-2])
+    for folder in WORK.glob(f"{socket.gethostname()}-*-*"):
+        pid = int(folder.name.split("-")[-2])
         if pid == os.getpid() or not psutil.pid_exists(pid):
-            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

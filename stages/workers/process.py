@@ -1,4 +1,4 @@
-"""Processes that train: each is started once, pinned to its device and threads, and trains one trial after another."""
+"""A worker: a process with a device and threads of its own that runs one training after another."""
 
 from __future__ import annotations
 
@@ -21,58 +21,63 @@ from stages.base.failures import Failure
 from stages.base.paths import DATA
 from stages.base.processes import end_children, end_with_parent
 from stages.experiments.workshop import Origin, Workshop
-from stages.workers.messages import Done, EpochEnded, Failed, Place, Stopped, Task, Told
+from stages.workers.messages import Done, EpochEnded, Failed, Message, Place, Stopped, Task
 
 if TYPE_CHECKING:
     from stages.detector.training import Epoch
 
-THREADS = 8  # at most, of one training on a CPU: Ultralytics' own limit
+MAX_THREADS = 8  # of one training on a CPU: Ultralytics' own limit
 
 
 def places(workers: int | None, device: int | str | None) -> list[Place]:
-    """Where to train: by default one training a GPU, else one a core, at most four.
+    """Return a place for each worker.
 
-    On two cores two trainings of one thread each did 1.4 times the steps of one; more than four at once leave the
-    sampler little to learn from.
+    By default there is one worker for each GPU. Without a GPU there is one for each core, up to four: on two cores, two
+    trainings of one thread each did 1.4 times the steps of one training, but with more than four at once the sampler
+    has few results to learn from.
 
     Args:
-        workers: How many, or None for the default.
-        device: Of the training; a device that is named is used as it is.
+        workers: The number of workers, or None for the default.
+        device: The device in params.yaml, or None. A GPU that is named here gets one worker by default.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = _gpus() if device is None else []
-    usual = 1 if device not in (None, "cpu") else len(gpus) or min(cores, 4)
-    count = workers or usual
-    threads = max(1, min(cores // count, THREADS))
+    default = 1 if device not in (None, "cpu") else len(gpus) or min(cores, 4)
+    count = workers or default
+    threads = max(1, min(cores // count, MAX_THREADS))
     environments = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}]
     return [Place(environments[number % len(environments)], threads) for number in range(count)]
 
 
 def _gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     import torch
 
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
     return names if torch.cuda.is_available() else []
 
 
 class Worker:
-    """A process that trains, seen from the study."""
+    """A worker process, as the pool sees it.
+
+    Attributes:
+        connection: The connection to the process, on which the pool can wait.
+    """
 
     def __init__(self, place: Place, folder: Path, origin: Origin) -> None:
         """Start the process.
 
         Args:
-            place: Where it trains.
-            folder: Where it keeps its files.
+            place: Its resources.
+            folder: The folder for its files.
             origin: What its experiments start from.
         """
         self._place, self._folder, self._origin = place, folder, origin
         self._start()
 
     def _start(self) -> None:
-        spawn = get_context("spawn")  # the same on every platform, and CUDA does not outlive a fork
+        spawn = get_context("spawn")  # the same on every platform, and CUDA does not survive a fork
         self.connection, theirs = spawn.Pipe()
         self._process = spawn.Process(
             target=_work, args=(theirs, self._place, self._folder, self._origin), daemon=False
@@ -80,31 +85,37 @@ class Worker:
         self._process.start()
         theirs.close()
 
-    def begin(self, task: Task) -> None:
-        with suppress(OSError):  # it is gone: heard of next
+    def send(self, task: Task) -> None:
+        """Give the worker a task."""
+        with suppress(OSError):  # it has died, and `receive` returns that
             self.connection.send(task)
 
-    def hear(self) -> Told:
-        """What the worker tells; where it is gone, that. `restart` it then, and after what may have damaged it."""
+    def receive(self) -> Message:
+        """Return the worker's next message, or Failed if its process has died.
+
+        Call `restart` in that case, and after a failure that may have damaged the process.
+        """
         try:
-            told: Told = self.connection.recv()
-            return told
+            message: Message = self.connection.recv()
+            return message
         except (EOFError, OSError):
             self._process.join()
-            how = self._process.exitcode or 0
-            by = f"signal {signal.Signals(-how).name}" if how < 0 else f"status {how}"
-            return Failed("crashed", f"the worker ended with {by}", 0.0)
+            code = self._process.exitcode or 0
+            status = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
+            return Failed("crashed", f"the worker ended with {status}", 0.0)
 
     def answer(self, stop: bool) -> None:
-        with suppress(OSError):  # it is gone: heard of next
+        """Answer EpochEnded: whether to stop the training."""
+        with suppress(OSError):  # it has died, and `receive` returns that
             self.connection.send(stop)
 
     def restart(self) -> None:
+        """End the process and start a new one at the same place."""
         self.end()
         self._start()
 
     def end(self) -> None:
-        """End the process, whatever it is at, and those that it has started."""
+        """End the process at once, and the processes that it has started."""
         with suppress(psutil.NoSuchProcess):
             end_children(psutil.Process(self._process.pid))
         self._process.terminate()
@@ -116,46 +127,44 @@ class Worker:
 
 
 class _Stop(Exception):
-    """The answer to an epoch was to stop."""
+    """The answer to EpochEnded was to stop."""
 
 
 def _work(connection: Connection, place: Place, folder: Path, origin: Origin) -> None:
-    """The life of a worker process."""
+    """Run tasks until the connection ends. This is the main function of a worker process."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the study ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the pool ends this one
     os.environ.update(place.environment)
-    os.environ["YOLO_VERBOSE"] = "true"  # into the log
+    os.environ["YOLO_VERBOSE"] = "true"  # Ultralytics prints its progress, into the log
     for name in [name for name in os.environ if name.startswith("DVC_") and name != "DVC_SITE_CACHE_DIR"]:
-        del os.environ[name]  # they are of the run under way, and DVC would take ours for it
+        del os.environ[name]  # they belong to the running dvc command, and DVC would mix the two up
     workshop: Workshop | None = None
     with suppress(EOFError):
         while True:
             task: Task = connection.recv()
-            begun = time.monotonic()
+            start = time.monotonic()
             with _output_to(task.log):
                 try:
                     if workshop is None:
-                        from stages.detector.ultralytics import (
-                            set_threads,  # takes seconds, and its words belong into a log
-                        )
+                        # The import takes seconds, and its output belongs into a log.
+                        from stages.detector.ultralytics import set_threads
 
                         set_threads(place.threads)
                         workshop = Workshop(folder / "files", origin)
-                    told: Told = _train(connection, workshop, task, begun)
+                    message: Message = _train(connection, workshop, task, start)
                 except Failure as failure:
-                    told = Failed(getattr(failure, "kind", "refused"), str(failure), time.monotonic() - begun)
-                except Exception as error:  # told to the study, which stops when it comes again
+                    message = Failed(getattr(failure, "kind", "refused"), str(failure), time.monotonic() - start)
+                except Exception as error:  # the study decides whether to go on
                     traceback.print_exc()
-                    told = Failed("crashed", f"{type(error).__name__}: {error}", time.monotonic() - begun)
-            connection.send(told)
+                    message = Failed("crashed", f"{type(error).__name__}: {error}", time.monotonic() - start)
+            connection.send(message)
 
 
-def _train(connection: Connection, workshop: Workshop, task: Task, begun: float) -> Done | Stopped:
-    from stages.detector.training_report import (
-        train_with_report,  # imports torch, which must see this process's environment
-    )
+def _train(connection: Connection, workshop: Workshop, task: Task, start: float) -> Done | Stopped:
+    # This imports torch, which must see the environment of this process.
+    from stages.detector.training_report import train_with_report
 
-    def listen(epoch: Epoch) -> None:
+    def on_epoch(epoch: Epoch) -> None:
         connection.send(EpochEnded(epoch.number, epoch.metrics))
         if connection.recv() and epoch.number < epoch.of:
             raise _Stop
@@ -163,37 +172,37 @@ def _train(connection: Connection, workshop: Workshop, task: Task, begun: float)
     workshop.clear(task.values)
     models, report = workshop.root / "models", workshop.root / "reports" / "train"
     try:
-        trained = train_with_report(task.arguments, DATA, models, report, [listen])
+        trained = train_with_report(task.arguments, DATA, models, report, [on_epoch])
     except _Stop:
-        return Stopped(time.monotonic() - begun)
+        return Stopped(time.monotonic() - start)
     if task.classes:
-        from stages.detector.evaluation import evaluate_with_report  # takes seconds, and trials do without
+        from stages.detector.evaluation import evaluate_with_report  # takes seconds, and a trial does not need it
 
-        tested = workshop.root / "reports" / "evaluate"
+        report = workshop.root / "reports" / "evaluate"
         imgsz, device = task.arguments["imgsz"], task.arguments["device"]
-        evaluate_with_report(trained.model, DATA, imgsz, device, task.classes, tested)
+        evaluate_with_report(trained.model, DATA, imgsz, device, task.classes, report)
     workshop.save(task.name, ("train", "evaluate") if task.classes else ("train",))
-    measured = {name: round(value, 5) for name, value in trained.metrics.items()}
-    return Done(measured, trained.train_seconds)
+    metrics = {name: round(value, 5) for name, value in trained.metrics.items()}
+    return Done(metrics, trained.train_seconds)
 
 
 @contextmanager
 def _output_to(log: Path) -> Iterator[None]:
-    """Let everything that this process prints, in Python or beneath it, go to the end of a file."""
+    """Append everything that this process prints to a file, also from C code and child processes."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    before = os.dup(1), os.dup(2)
+    originals = os.dup(1), os.dup(2)
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    if sys.platform == "win32" and not isinstance(sys.stdout.buffer.raw, io.FileIO):  # a console's, blind to dup2
+    if sys.platform == "win32" and not isinstance(sys.stdout.buffer.raw, io.FileIO):  # a console's stream ignores dup2
         sys.stdout = sys.stderr = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     try:
         yield
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for kept, place in zip(before, (1, 2), strict=True):
-            os.dup2(kept, place)
-            os.close(kept)
+        for original, stream in zip(originals, (1, 2), strict=True):
+            os.dup2(original, stream)
+            os.close(original)

@@ -140,7 +140,7 @@ class Postgres:
         )
 
     def address(self) -> str:
-        """Of the studies, as README.md writes it."""
+        """Of the studies, as docs/team.md writes it."""
         return f"postgresql://{self._user}:{quote(self._password, safe='')}@127.0.0.1:{self.port}/optuna"
 
     def stop(self) -> None:
@@ -299,7 +299,7 @@ class Services:
         return f"http://127.0.0.1:{self.ports[name]}"
 
     def exports(self) -> dict[str, str]:
-        """The four variables that README.md asks for."""
+        """The four variables that docs/team.md asks for."""
         return {
             "MLFLOW_TRACKING_URI": self.address("mlflow"),
             "OPTUNA_STORAGE": self.postgres.address(),

@@ -144,7 +144,7 @@ def test_a_second_one_adds_nothing_and_more_trials_go_on(quick: Project) -> None
     quick.run("dvc", "exp", "run", "study")
     first = trials(quick)
     done = quick.run("dvc", "exp", "run", "study")
-    assert "nothing to add: `dvc exp run tune -S tune.trials=8` goes on" in done.stdout
+    assert "the study is complete; `dvc exp run tune -S tune.trials=8` adds trials" in done.stdout
     assert lines_of_trials(done.stdout) == []
     quick.run("dvc", "exp", "run", "-S", "tune.trials=7", "study")
     assert [row["name"] for row in trials(quick)][: len(first)] == [row["name"] for row in first]
@@ -272,7 +272,7 @@ def test_params_edited_while_it_runs_stay_as_they_were_edited(quick: Project) ->
     edited = quick.text("params.yaml")
     output, _ = started.communicate(timeout=120)
     assert started.returncode == 0
-    assert "params.yaml was edited meanwhile and stays as it is" in output
+    assert "params.yaml was edited during the study, so the study leaves it unchanged" in output
     assert quick.text("params.yaml") == edited
 
 

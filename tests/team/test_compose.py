@@ -1,4 +1,4 @@
-"""The Compose files: what Docker would be told."""
+"""The Compose files, as Docker reads them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_server_is_checked_restarted_and_keeps_its_logs_short(name: str) -> No
     assert service["logging"] == {"driver": "local"}
 
 
-def test_what_waits_for_others_waits_until_they_are_ready() -> None:
+def test_a_service_waits_until_its_dependencies_are_ready() -> None:
     for service in SERVICES.values():
         for name, condition in service.get("depends_on", {}).items():
             once = SERVICES[name]["restart"] == "no"
@@ -99,17 +99,19 @@ def test_one_image_is_built_once_from_the_pins_and_named_after_them() -> None:
     assert set(packages) <= pins
 
 
-def test_env_example_lists_every_variable_with_the_value_that_it_has_without() -> None:
+def test_env_example_lists_every_variable_with_its_default() -> None:
     listed = dict(
         re.findall(r"^#?([A-Z][A-Z0-9_]+)=(.*)$", (SOURCE / ".env.example").read_text(encoding="utf-8"), re.M)
     )
-    known = {**variables(COMPOSE), **variables(MINIO)}
-    assert set(listed) == set(known)
-    free = {"MLFLOW_ALLOWED_HOSTS", "MLFLOW_ALLOWED_ORIGINS"}  # examples of a name of one's own
-    assert {name: listed[name] for name in set(listed) - free} == {name: known[name] for name in set(known) - free}
+    defaults = {**variables(COMPOSE), **variables(MINIO)}
+    assert set(listed) == set(defaults)
+    free = {"MLFLOW_ALLOWED_HOSTS", "MLFLOW_ALLOWED_ORIGINS"}  # examples of the user's own host name
+    assert {name: listed[name] for name in set(listed) - free} == {
+        name: defaults[name] for name in set(defaults) - free
+    }
 
 
-def test_what_holds_credentials_is_ignored_and_the_remote_has_none() -> None:
+def test_files_with_credentials_are_ignored_and_the_remote_has_none() -> None:
     config = (SOURCE / ".dvc" / "config").read_text(encoding="utf-8")
     assert not re.search(r"access_key|secret|password", config)
     ignored = subprocess.run(

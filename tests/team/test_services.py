@@ -1,4 +1,4 @@
-"""What a team does with the services of docker-compose.yml, started without Docker (tests/services.py)."""
+"""A team with the services of docker-compose.yml, which tests/helpers/services.py starts without Docker."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from unittest import mock
 from urllib.parse import quote
 from urllib.request import urlopen
 
-import optuna
-import psycopg
 import pytest
 import yaml
 from mlflow import MlflowClient
@@ -31,22 +29,22 @@ from tests.helpers.services import Services, gate
 
 pytestmark = pytest.mark.slow
 
-# Two machines take minutes to find that a third is gone; here seconds.
+# A lost machine is noticed after minutes; in these tests after seconds.
 HASTE = {"HEARTBEAT = 30 ": "HEARTBEAT = 1 ", "GRACE = 150 ": "GRACE = 6 "}
 MEGABYTE = 2**20
 
 
 @dataclass(frozen=True)
 class Clone(Project):
-    """A clone of one member of the team, who has exported what README.md says.
+    """A clone of one member of the team, with the exported variables of docs/team.md.
 
     Attributes:
-        exports: Those variables.
-        said: All that any command has printed.
+        exports: The variables.
+        outputs: The output of all commands.
     """
 
     exports: Mapping[str, str] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
 
     def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
         return super().environment({**self.exports, **(extra or {})})
@@ -55,11 +53,11 @@ class Clone(Project):
         self, *command: str, env: dict[str, str] | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         done = super().run(*command, env=env, check=check)
-        self.said.append(f"{done.stdout}\n{done.stderr}")
+        self.outputs.append(f"{done.stdout}\n{done.stderr}")
         return done
 
     def start(self, *command: str, env: dict[str, str] | None = None) -> tuple[subprocess.Popen[bytes], Path]:
-        """Start a command, and do not wait for it; its output is in the file."""
+        """Start a command without waiting for it; return the process and the file of its output."""
         log = self.root.with_name(f"{self.root.name}-{time.monotonic_ns()}.log")
         with log.open("wb") as file:
             process = subprocess.Popen(
@@ -68,7 +66,7 @@ class Clone(Project):
         return process, log
 
     def points(self) -> list[str]:
-        """The points that were trained here, in order."""
+        """Return the points that were trained in this clone, in order."""
         log = self.root / ".cache" / "trained.jsonl"
         return log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
 
@@ -80,7 +78,7 @@ class Clone(Project):
         return sorted(reference.rpartition("/")[2] for reference in listed.split())
 
     def model(self, name: str) -> bytes:
-        """The weights of an experiment, from the cache."""
+        """Return the weights of an experiment from the cache."""
         lock = self.run("git", "show", f"{self.reference(name)}:dvc.lock").stdout
         (digest,) = (
             out["md5"] for out in yaml.safe_load(lock)["stages"]["train"]["outs"] if out["path"] == "models/best.pt"
@@ -95,7 +93,7 @@ class Clone(Project):
         return next(line for line in listed if line.endswith(f"/{name}"))
 
     def undo(self) -> None:
-        """Back to what is committed."""
+        """Restore the files of the last commit."""
         self.run("git", "checkout", "-q", ".")
         self.run("git", "clean", "-fdq", "reports")
         self.run("dvc", "checkout", "-q")
@@ -103,7 +101,7 @@ class Clone(Project):
 
 @dataclass
 class Team:
-    """The services, the git remote, and the first clone with a baseline, a grid and a study."""
+    """A team: its services, its git remote, and the first clone with a baseline, a grid and a study."""
 
     services: Services
     remote: Path
@@ -112,12 +110,12 @@ class Team:
     count: int = 0
 
     def study(self) -> str:
-        """The name of the study of the first clone."""
-        told = self.first.run("git", "show", f"{self.first.reference('studied')}:reports/study/study.json").stdout
-        return str(json.loads(told)["name"])
+        """Return the name of the study of the first clone."""
+        summary = self.first.run("git", "show", f"{self.first.reference('studied')}:reports/study/study.json").stdout
+        return str(json.loads(summary)["name"])
 
     def trials(self) -> list[str]:
-        """The points of the finished trials of the study."""
+        """Return the points of the finished trials of the study."""
         query = """
             SELECT string_agg(param_name || '=' || param_value, ' ' ORDER BY param_name) FROM trials
             JOIN studies USING (study_id) JOIN trial_params USING (trial_id)
@@ -126,31 +124,31 @@ class Team:
             return [point for (point,) in connection.execute(query, [self.study()])]
 
     def files(self, run: Any) -> set[str]:
-        """The artifacts of a run, at the top."""
+        """Return the artifacts at the top of a run."""
         return {file.path for file in MlflowClient(self.services.address("mlflow")).list_artifacts(run.info.run_id)}
 
     def download(self, run: Any, path: str, to: Path) -> Path:
         """Fetch an artifact through the server, without a key of the S3 store."""
         to.mkdir(exist_ok=True)
         address = self.services.address("mlflow")
-        with mock.patch.dict(os.environ, MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD="false"):  # as README.md says
-            found = download_artifacts(
+        with mock.patch.dict(os.environ, MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD="false"):  # as docs/models.md says
+            file = download_artifacts(
                 run_id=run.info.run_id, artifact_path=path, tracking_uri=address, dst_path=str(to)
             )
-        return Path(found)
+        return Path(file)
 
     def clone(self, *, exports: Mapping[str, str] | None = None) -> Clone:
-        """What a colleague has after `git clone`."""
+        """Return the clone of a colleague."""
         self.count += 1
         root = self.folder / f"colleague-{self.count}"
         subprocess.run(["git", "clone", "-q", str(self.remote), str(root)], check=True)
         return configured(
-            Clone(root, True, exports or self.first.exports, self.first.said), self.services.store.address
+            Clone(root, True, exports or self.first.exports, self.first.outputs), self.services.store.address
         )
 
 
 def configured(clone: Clone, endpoint: str) -> Clone:
-    """Point DVC at a store that is not on port 9000, as README.md says."""
+    """Point DVC at a store that is not on port 9000, as docs/team.md says."""
     clone.run("dvc", "config", "--local", "core.site_cache_dir", str(clone.root / ".dvc" / "tmp" / "site"))
     clone.run("dvc", "remote", "modify", "--local", "minio", "endpointurl", endpoint)
     return clone
@@ -169,7 +167,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 
 @pytest.fixture(scope="module")
 def team(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Team:
-    """A team whose first member has run the baseline, a grid of two and a study, and has shared them."""
+    """Return a team whose first member has run and shared the baseline, a grid of two and a study."""
     folder = tmp_path_factory.mktemp("team")
     remote = folder / "git"
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(remote)], check=True)
@@ -192,13 +190,13 @@ def team(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Team:
 
 
 def failures(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """What a command says of its failure; a traceback is none."""
+    """Return the error lines of a command, which must not print a traceback."""
     assert "Traceback" not in done.stderr
     return [line for line in done.stderr.splitlines() if line.lower().startswith("error")]
 
 
 def until(happened: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait for what a process under way shall do."""
+    """Wait until something has happened that a running process does."""
     deadline = time.monotonic() + 120
     while not happened():
         assert process.poll() is None, log.read_text(encoding="utf-8")
@@ -207,35 +205,35 @@ def until(happened: Callable[[], bool], process: subprocess.Popen[bytes], log: P
 
 
 def runs(services: Services) -> dict[str, Any]:
-    """All runs in MLflow by name; a name that is there twice is an error."""
+    """Return all runs in MLflow by name; two runs with the same name are an error."""
     client = MlflowClient(services.address("mlflow"))
     experiment = client.get_experiment_by_name("person-detection")
     assert experiment is not None
-    found = list(client.search_runs([experiment.experiment_id], max_results=1000))
-    names = [run.info.run_name for run in found]
+    all_runs = list(client.search_runs([experiment.experiment_id], max_results=1000))
+    names = [run.info.run_name for run in all_runs]
     assert sorted(names) == sorted(set(names))
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, all_runs, strict=True))
 
 
-def test_mlflow_has_every_run_and_its_files_by_way_of_the_server(team: Team, tmp_path: Path) -> None:
-    found = runs(team.services)
-    assert set(team.first.experiments()) <= set(found)
-    there = team.download(found["studied"], "model/best.pt", tmp_path)
-    assert there.read_bytes() == team.first.model("studied")
+def test_mlflow_has_every_run_and_serves_its_files(team: Team, tmp_path: Path) -> None:
+    mirrored = runs(team.services)
+    assert set(team.first.experiments()) <= set(mirrored)
+    model = team.download(mirrored["studied"], "model/best.pt", tmp_path)
+    assert model.read_bytes() == team.first.model("studied")
     assert any(key.endswith("model/best.pt") for key in team.services.store.keys("mlflow"))
-    assert "study.json" in team.files(found[team.study()])
+    assert "study.json" in team.files(mirrored[team.study()])
 
 
 def test_the_dashboard_shows_the_study(team: Team) -> None:
     with urlopen(f"{team.services.address('optuna-dashboard')}/api/studies", timeout=30) as answer:
-        known = json.load(answer)["study_summaries"]
-    assert team.study() in [study["study_name"] for study in known]
+        studies = json.load(answer)["study_summaries"]
+    assert team.study() in [study["study_name"] for study in studies]
 
 
-def test_the_services_are_told_to_answer(team: Team) -> None:
-    told = team.first.run("python", "-m", "stages", "services").stdout
-    assert told.count("it answers") == 3
-    assert "serves artifacts" in told
+def test_the_check_of_the_services_prints_that_all_answer(team: Team) -> None:
+    output = team.first.run("python", "-m", "stages", "services").stdout
+    assert output.count("it answers") == 3
+    assert "serves artifacts" in output
 
 
 @pytest.mark.parametrize("commands", [
@@ -262,28 +260,28 @@ def test_a_colleague_trains_no_point_that_was_trained(team: Team) -> None:
     colleague.run("python", "-m", "stages", "pull")
     colleague.run("dvc", "exp", "run", "-S", "epochs=1", "-S", "lr0=0.0035")
     colleague.undo()
-    alone = {"OPTUNA_STORAGE": "sqlite:///.study/optuna.db"}
-    told = colleague.run("dvc", "exp", "run", "tune", env=alone).stdout
-    assert "measured before on the same data and code" in told
+    own_storage = {"OPTUNA_STORAGE": "sqlite:///.study/optuna.db"}
+    output = colleague.run("dvc", "exp", "run", "tune", env=own_storage).stdout
+    assert "measured before on the same data and code" in output
     assert colleague.trained() == 0
 
 
-def test_a_run_whose_files_are_gone_is_left_out_and_comes_back(team: Team) -> None:
+def test_a_run_with_missing_files_is_not_shared_and_can_be_restored(team: Team) -> None:
     colleague = team.clone()
     colleague.run("python", "-m", "stages", "pull")
     metrics = hashlib.md5((colleague.root / "reports" / "train" / "metrics.json").read_bytes()).hexdigest()
-    gone = colleague.root / ".dvc" / "cache" / "files" / "md5" / metrics[:2] / metrics[2:]
-    gone.chmod(0o600)
-    gone.unlink()
-    whole = colleague.run("python", "-m", "stages", "push").stdout
-    assert not gone.exists()
-    assert colleague.run("python", "-m", "stages", "pull").stdout != whole
-    assert gone.exists()
+    missing = colleague.root / ".dvc" / "cache" / "files" / "md5" / metrics[:2] / metrics[2:]
+    missing.chmod(0o600)
+    missing.unlink()
+    pushed = colleague.run("python", "-m", "stages", "push").stdout
+    assert not missing.exists()
+    assert colleague.run("python", "-m", "stages", "pull").stdout != pushed
+    assert missing.exists()
     done = colleague.run("python", "-m", "stages", "everything", check=False)
     assert (done.returncode, len(failures(done))) == (2, 1)
 
 
-def test_a_lost_cache_comes_back(team: Team) -> None:
+def test_a_lost_cache_can_be_restored(team: Team) -> None:
     colleague = team.clone()
     colleague.run("dvc", "pull")
     shutil.rmtree(colleague.root / ".dvc" / "cache")
@@ -294,8 +292,8 @@ def test_a_lost_cache_comes_back(team: Team) -> None:
     assert colleague.trained() == 0
 
 
-def test_large_files_pass_and_a_connection_that_breaks_costs_nothing(team: Team) -> None:
-    """30 MB to S3 and back, refused in the middle, then slow."""
+def test_large_files_pass_and_a_broken_connection_loses_nothing(team: Team) -> None:
+    """30 MB go to S3 and back. The connection is first refused in the middle, and then slow."""
     colleague = team.clone()
     content = os.urandom(30 * MEGABYTE)
     (colleague.root / "large.bin").write_bytes(content)
@@ -328,20 +326,20 @@ def test_large_artifacts_pass_the_server(team: Team, tmp_path: Path) -> None:
     client = MlflowClient(team.services.address("mlflow"))
     run = client.create_run(client.create_experiment("large files"))
     client.log_artifact(run.info.run_id, str(tmp_path / "large.bin"))
-    there = team.download(run, "large.bin", tmp_path / "back")
-    assert there.read_bytes() == (tmp_path / "large.bin").read_bytes()
+    copy = team.download(run, "large.bin", tmp_path / "back")
+    assert copy.read_bytes() == (tmp_path / "large.bin").read_bytes()
 
 
-def test_a_study_without_mlflow_is_caught_up_on_once(team: Team) -> None:
-    """The server is away from its first trial to its end; other trials are not mirrored twice."""
+def test_a_study_without_mlflow_is_mirrored_once_later(team: Team) -> None:
+    """The server is unavailable during the whole study. Other trials are not mirrored twice."""
     before = set(runs(team.services))
     team.services.stop("mlflow")
     try:
         done = team.first.run("dvc", "exp", "run", "tune", "-n", "unseen", "-S", "tune.trials=7")
     finally:
         team.services.start("mlflow")
-    told = [line.rpartition("; ")[2] for line in done.stderr.splitlines() if line.startswith("warning: MLflow at")]
-    assert told == ["the study goes on, and `make sync` mirrors it later", "the report is made without it"]
+    warnings = [line.rpartition("; ")[2] for line in done.stderr.splitlines() if line.startswith("warning: MLflow at")]
+    assert warnings == ["the study goes on, and `make sync` mirrors it later", "the report is written without it"]
     team.first.undo()
     assert set(runs(team.services)) == before
     assert "mirrored" in team.first.run("python", "-m", "stages", "sync").stdout
@@ -362,7 +360,7 @@ def test_a_study_goes_on_after_a_restart_of_postgresql(team: Team) -> None:
     time.sleep(3)
     team.services.postgres.start()
     assert process.wait(timeout=300) == 0, log.read_text(encoding="utf-8")
-    team.first.said.append(log.read_text(encoding="utf-8"))
+    team.first.outputs.append(log.read_text(encoding="utf-8"))
     team.first.undo()
     after = team.trials()
     assert len(after) == len(before) + 4
@@ -371,7 +369,7 @@ def test_a_study_goes_on_after_a_restart_of_postgresql(team: Team) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
 def test_two_machines_work_on_one_study_and_one_may_be_killed(team: Team) -> None:
-    """No point is trained twice, but one that was being trained where the machine was killed."""
+    """No point is trained twice, except the one that the killed machine was training."""
     before = team.trials()
     clones = [team.clone(), team.clone()]
     for clone in clones:
@@ -381,37 +379,44 @@ def test_two_machines_work_on_one_study_and_one_may_be_killed(team: Team) -> Non
     until(lambda: all(clone.has_trials() for clone in clones), *started[0])
     os.killpg(started[1][0].pid, signal.SIGKILL)
     assert started[0][0].wait(timeout=300) == 0, started[0][1].read_text(encoding="utf-8")
-    team.first.said.extend(log.read_text(encoding="utf-8") for _, log in started)
+    team.first.outputs.extend(log.read_text(encoding="utf-8") for _, log in started)
     after = team.trials()
     assert len(after) == len(before) + 6
     assert sorted(set(after)) == sorted(after)
     points = [clone.points() for clone in clones]
     again = set(points[0]) & set(points[1])
     best = yaml.safe_load(clones[0].text("params.yaml"))  # the other machine may have its model
-    known = ("epochs", "imgsz", "lr0", "batch", "scale", "seed")
-    assert again <= {json.dumps({key: best[key] for key in known}), points[1][-1]}
+    keys = ("epochs", "imgsz", "lr0", "batch", "scale", "seed")
+    assert again <= {json.dumps({key: best[key] for key in keys}), points[1][-1]}
     assert all(len(set(some)) == len(some) for some in points)
     runs(team.services)
 
 
-def test_one_machine_at_a_time_decides_and_one_that_is_gone_lets_go(
+def test_one_machine_at_a_time_holds_the_lock_of_a_study_and_a_dead_machine_loses_it(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (storage, paths):
         monkeypatch.setattr(module, "STUDIES", tmp_path)
     monkeypatch.setattr(storage, "PATIENCE", 1)
     database = storage.open_storage(services.postgres.address())
-    study = optuna.create_study(storage=database)
-    study.set_user_attr(storage.IDENTITY, {})
-    row = b"SELECT 1 FROM study_user_attributes WHERE study_id = %d FOR UPDATE NOWAIT" % study._study_id
-    with services.postgres.connection("optuna") as other, storage.alone(database, study._study_id, "study"):
-        with pytest.raises(psycopg.errors.LockNotAvailable):
-            other.execute(row)
-        time.sleep(2)  # as one that has lost its power
-        other.execute(row)
-    with storage.alone(database, study._study_id, "study"):
-        pass
-    optuna.delete_study(study_name=study.study_name, storage=database)
+    with services.postgres.connection("optuna") as another_machine:
+
+        def can_lock(name: str) -> bool:
+            query = b"SELECT pg_try_advisory_xact_lock(%d)" % storage.lock_key(name)
+            (row,) = another_machine.execute(query).fetchall()
+            return bool(row[0])
+
+        with storage.study_lock(database, "study"):
+            assert not can_lock("study")
+            assert can_lock("another study")
+            time.sleep(2)  # longer than PATIENCE: like a machine that has lost its power
+            assert can_lock("study")
+        with storage.study_lock(database, "study"):
+            assert not can_lock("study")
+        assert can_lock("study")
+        another_machine.execute(b"SELECT pg_advisory_lock(%d)" % storage.lock_key("study"))
+        with pytest.raises(storage.StorageUnavailable, match="lock timeout"), storage.study_lock(database, "study"):
+            pass
 
 
 WRONG = {
@@ -454,15 +459,15 @@ def test_a_store_that_cannot_be_used_is_one_line_and_loses_nothing(team: Team) -
     refused("InvalidAccessKeyId", {"AWS_ACCESS_KEY_ID": "nobody"})
     refused("NoSuchBucket", url="s3://nowhere")
     refused("cannot be used (Connect", url="s3://dvc", endpointurl="http://127.0.0.1:1")
-    given = {**colleague.exports, "AWS_SECRET_ACCESS_KEY": "not-the-secret", "AWS_DEFAULT_REGION": "us-east-1"}
-    given["AWS_ENDPOINT_URL_S3"] = team.services.store.address
-    done = colleague.run("python", "tools/buckets.py", "more", env=given, check=False)
+    wrong_secret = {**colleague.exports, "AWS_SECRET_ACCESS_KEY": "not-the-secret", "AWS_DEFAULT_REGION": "us-east-1"}
+    wrong_secret["AWS_ENDPOINT_URL_S3"] = team.services.store.address
+    done = colleague.run("python", "tools/buckets.py", "more", env=wrong_secret, check=False)
     assert (done.returncode, len(failures(done))) == (1, 1)
     colleague.run("dvc", "remote", "modify", "--local", "minio", "endpointurl", team.services.store.address)
     assert "1 file pushed" in colleague.run("dvc", "push").stdout
 
 
-def test_names_and_passwords_are_asked_for_and_never_told(team: Team, tmp_path: Path) -> None:
+def test_a_server_with_passwords_requires_them_and_they_are_never_printed(team: Team, tmp_path: Path) -> None:
     team.services.start("mlflow-auth")
     address = team.services.address("mlflow-auth")
     colleague = team.clone()
@@ -473,10 +478,10 @@ def test_names_and_passwords_are_asked_for_and_never_told(team: Team, tmp_path: 
     assert failures(done) == [f"error: MLflow at {address} cannot be used ({unknown})"]
     secret = team.services.values["MLFLOW_ADMIN_PASSWORD"]
     with_name = address.replace("//", f"//admin:{secret}@")
-    told = colleague.run(
+    done = colleague.run(
         "dvc", "exp", "run", "-n", "by-name", "-S", "epochs=2", "-S", "batch=8", env={"MLFLOW_TRACKING_URI": with_name}
     )
-    assert "cannot be used" not in told.stderr
+    assert "cannot be used" not in done.stderr
     assert "by-name" in runs(team.services)
     wrong = address.replace("//", "//admin:not-the-secret@")
     done = colleague.run("python", "-m", "stages", "sync", env={"MLFLOW_TRACKING_URI": wrong}, check=False)
@@ -489,7 +494,7 @@ def test_the_pages_show_runs_and_study(team: Team, page: str, tmp_path: Path) ->
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("Chromium is not on this machine")
-    team.services.wait(page)  # a server that has lost its database says so once
+    team.services.wait(page)  # a server that has lost its database prints one error
     path = {"mlflow": "/#/experiments/1/runs", "optuna-dashboard": "/dashboard/"}[page]
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
@@ -504,12 +509,12 @@ def test_the_pages_show_runs_and_study(team: Team, page: str, tmp_path: Path) ->
     assert team.study() in done.stdout
 
 
-def test_no_secret_is_told_anywhere(team: Team) -> None:
-    """The last of this file: all that was printed, kept in git, in logs, in reports, in MLflow and in the study."""
+def test_no_secret_is_written_anywhere(team: Team) -> None:
+    """The last test of this file searches all outputs, git, logs, reports, MLflow and the study."""
     values = team.services.values
     secrets = {values["S3_SECRET_KEY"], values["MLFLOW_ADMIN_PASSWORD"], values["POSTGRES_PASSWORD"], "not-the-secret"}
     secrets |= {quote(secret, safe="") for secret in secrets}
-    texts = {"printed": "\n".join(team.first.said)}
+    texts = {"printed": "\n".join(team.first.outputs)}
     texts |= {path.name: path.read_text("utf-8", "replace") for path in team.services.folder.glob("*.log")}
     for clone in (team.first, *(Project(path) for path in team.folder.glob("colleague-*") if path.is_dir())):
         for path in sorted(clone.root.rglob("*")):

@@ -1,4 +1,4 @@
-"""A COCO annotation file and its folder of images."""
+"""Source `coco`: an annotation file in COCO's instances format, and its folder of images."""
 
 from __future__ import annotations
 
@@ -8,45 +8,42 @@ from pathlib import Path
 from typing import Any
 
 from stages.base.failures import Failure
+from stages.base.paths import locate
 from stages.data.images import SUFFIXES
 from stages.data.labels import clip
 from stages.data.photographs import Photograph, place
 from stages.data.samples import Box, Collection, Problem
 from stages.data.splits import FRACTIONS, assign
+from stages.params.schema import Data
+
+CLASSES: tuple[str, ...] | None = None
+NEEDS: dict[str, str] = {"path": "the folder of the images", "annotations": "the annotation file"}
+IMGSZ: int | None = None
 
 
-def collect(
-    folder: Path,
-    annotations: Path,
-    classes: tuple[str, ...],
-    parts: dict[str, float] | None,
-    seed: int,
-    background: bool,
-) -> Collection:
-    """Find the images of an annotation file and their boxes.
+def collect(data: Data) -> Collection:
+    """Return the images of an annotation file with their boxes.
 
-    Boxes of crowds are left out, boxes that reach beyond the image are clipped, boxes of which under a pixel is left
-    are left out; all of it is counted.
+    A box that reaches beyond its image is clipped. Boxes of crowds, and boxes of less than a pixel, are left out. All
+    of them are counted. If `data.split` is null, the splits have 0.7, 0.15 and 0.15 of the images.
 
     Args:
-        folder: Where the images are, by the names in the annotation file.
-        annotations: The file, in COCO's instances format.
-        classes: What to keep; the place in this tuple is the class in the prepared data.
-        parts: Images or fractions of each split; None is 0.7, 0.15 and 0.15.
-        seed: Of the shuffle that gives images to splits.
-        background: Whether images without any of the classes are kept.
+        data: `path` is the folder and `annotations` the file, from the main repository on if they are relative.
+            `classes` are the categories to keep; the position in it is the number in the prepared data. `seed` is of
+            the shuffle that assigns images to splits. `background` keeps the images without any of the classes.
 
     Raises:
-        Failure: A file is not there or is not in the format, or a class is lacking.
+        Failure: The folder or the file does not exist, the file is not in the format, or it lacks a class.
     """
+    folder, annotations = locate(data.path or ""), locate(data.annotations or "")
     if not folder.is_dir():
         raise Failure(f"data.path: {folder} is not a folder")
     content = _content(annotations)
     try:
         categories = {int(category["id"]): str(category["name"]) for category in content["categories"]}
         images = {image["id"]: image for image in content["images"]}
-        found = Collection([])
-        boxes = _boxes(content["annotations"], images, _kept(categories, classes), found)
+        collection = Collection([])
+        boxes = _boxes(content["annotations"], images, _kept(categories, data.classes), collection)
         photographs = []
         unknown = {
             a["image_id"]: a["category_id"] for a in content["annotations"] if a["category_id"] not in categories
@@ -57,15 +54,15 @@ def collect(
             size = (int(image["width"]), int(image["height"]))
             path = folder / origin
             if not path.resolve().is_relative_to(folder.resolve()):
-                found.problems.append(Problem(origin, "leads out of data.path"))
+                collection.problems.append(Problem(origin, "leads out of data.path"))
             elif path.suffix.lower() not in SUFFIXES:
-                found.problems.append(Problem(origin, f"is no image that is read: {', '.join(sorted(SUFFIXES))}"))
+                collection.problems.append(Problem(origin, f"is no image that is read: {', '.join(sorted(SUFFIXES))}"))
             elif number in unknown:
-                found.problems.append(Problem(origin, f"category {unknown[number]} is not among the categories"))
+                collection.problems.append(Problem(origin, f"category {unknown[number]} is not among the categories"))
             elif origin in seen:
-                found.problems.append(Problem(origin, "is listed twice"))
-            elif not boxes[number] and not background:
-                found.count("images without any of data.classes")
+                collection.problems.append(Problem(origin, "is listed twice"))
+            elif not boxes[number] and not data.background:
+                collection.count("images without any of data.classes")
             else:
                 photographs.append(Photograph("", "", str(path), origin, tuple(dict.fromkeys(boxes[number])), size))
             seen.add(origin)
@@ -74,13 +71,15 @@ def collect(
             f"data.annotations: {annotations} is not in COCO's instances format: {type(error).__name__}: {error}"
         ) from error
     if not photographs:
-        return found
-    found.items = place(photographs, assign([p.origin for p in photographs], parts or FRACTIONS, seed))
-    found.count("images in none of the splits", len(photographs) - len(found.items))
-    return found
+        return collection
+    splits = assign([photograph.origin for photograph in photographs], data.split.parts() or FRACTIONS, data.seed)
+    collection.items = place(photographs, splits)
+    collection.count("images in none of the splits", len(photographs) - len(collection.items))
+    return collection
 
 
 def _content(annotations: Path) -> dict[str, Any]:
+    """Return the content of an annotation file."""
     try:
         content = json.loads(annotations.read_text(encoding="utf-8"))
     except OSError as error:
@@ -93,6 +92,7 @@ def _content(annotations: Path) -> dict[str, Any]:
 
 
 def _kept(categories: dict[int, str], classes: tuple[str, ...]) -> dict[int, int]:
+    """Return the number in the prepared data of each category that is kept."""
     names = list(categories.values())
     lacking = [name for name in classes if name not in names]
     if lacking:
@@ -101,9 +101,9 @@ def _kept(categories: dict[int, str], classes: tuple[str, ...]) -> dict[int, int
 
 
 def _boxes(
-    annotations: list[dict[str, Any]], images: dict[Any, dict[str, Any]], kept: dict[int, int], found: Collection
+    annotations: list[dict[str, Any]], images: dict[Any, dict[str, Any]], kept: dict[int, int], collection: Collection
 ) -> defaultdict[Any, list[Box]]:
-    """The boxes of each image by its id; what is left out is counted in `found`."""
+    """Return the boxes of each image by its id. Boxes that are left out or clipped are counted in `collection`."""
     boxes: defaultdict[Any, list[Box]] = defaultdict(list)
     for annotation in annotations:
         label = kept.get(int(annotation["category_id"]))
@@ -111,18 +111,18 @@ def _boxes(
             continue
         image = images.get(annotation["image_id"])
         if image is None:
-            found.count("boxes of images that are not listed")
+            collection.count("boxes of images that are not listed")
             continue
         if annotation.get("iscrowd"):
-            found.count("boxes of crowds")
+            collection.count("boxes of crowds")
             continue
         x, y, width, height = (float(value) for value in annotation["bbox"])
         size = (int(image["width"]), int(image["height"]))
         box = clip(x, y, width, height, size)
         if box is None:
-            found.count("boxes under a pixel")
+            collection.count("boxes under a pixel")
             continue
         if x < 0 or y < 0 or x + width > size[0] or y + height > size[1]:
-            found.count("boxes clipped to their image")
+            collection.count("boxes clipped to their image")
         boxes[annotation["image_id"]].append((label, *box))
     return boxes

@@ -1,4 +1,4 @@
-"""COCO128's 61 images of people, from Ultralytics' archive or a local copy of it."""
+"""Source `coco128`: the 61 photographs of people in COCO128, from Ultralytics' archive or a local copy of it."""
 
 from __future__ import annotations
 
@@ -13,61 +13,68 @@ from filelock import FileLock
 
 from stages.base.downloads import fetch
 from stages.base.failures import Failure
+from stages.base.paths import locate, main_root
 from stages.data.labels import read_labels
 from stages.data.photographs import Photograph, place
 from stages.data.samples import Collection
 from stages.data.splits import assign
+from stages.params.schema import Data
+
+CLASSES: tuple[str, ...] | None = ("person",)
+NEEDS: dict[str, str] = {}
+IMGSZ: int | None = 320  # pixels
 
 SPLIT = {"train": 40, "val": 10, "test": 10}  # images
-IMGSZ = 320  # pixels, the longest side
+
+CACHE = main_root() / ".cache"
+"""Downloaded and unpacked files. They are kept in the main repository, so that queued experiments share them."""
 
 DIGESTS = Path(__file__).with_name("coco128.sha256")
 """SHA-256 of each file that is used, and its path in the archive."""
 
-_PERSON, _CLASSES = 0, 80  # COCO's
+_PERSON, _CLASSES = 0, 80  # in COCO: the number of the class person, and the number of classes
 
 
-def collect(url: str, archive: Path | None, cache: Path, parts: dict[str, float] | None, seed: int) -> Collection:
-    """Unpack the images of people with their labels, and give them splits.
+def collect(data: Data) -> Collection:
+    """Fetch and unpack the photographs of people; return them with their labels and splits.
 
     Args:
-        url: Where the archive is fetched from.
-        archive: A local copy, instead of the download.
-        cache: A folder that keeps what was fetched and unpacked.
-        parts: Images or fractions of each split; None is 40, 10 and 10.
-        seed: Of the shuffle that gives images to splits.
+        data: `url` is the address of the archive, `zip` a local copy instead of the download. If `split` is null, the
+            splits are SPLIT. `seed` is of the shuffle that assigns images to splits.
 
     Raises:
-        Failure: The archive cannot be had, is unsafe, or does not hold the expected content.
+        Failure: The archive cannot be fetched or read, is unsafe, or does not have the expected content.
     """
-    if archive is not None:
+    if data.zip:
+        archive = locate(data.zip)
         if not archive.is_file():
             raise Failure(f"data.zip: {archive} is not a file")
-        folder = unpack(archive, cache)
+        folder = unpack(archive, CACHE)
     else:
-        folder = _fetched(url, cache)
+        folder = _fetched(data.url, CACHE)
     photographs = []
     for name in expected():
         if name.startswith("images/"):
             label = folder / Path(name.replace("images/", "labels/", 1)).with_suffix(".txt")
             boxes = read_labels(label.read_text(encoding="utf-8"), _CLASSES, {_PERSON: 0})
             photographs.append(Photograph("", "", str(folder / name), name, boxes))
-    found = Collection(place(photographs, assign([p.origin for p in photographs], parts or SPLIT, seed)))
-    found.count("images in none of the splits", len(photographs) - len(found.items))
-    return found
+    splits = assign([photograph.origin for photograph in photographs], data.split.parts() or SPLIT, data.seed)
+    collection = Collection(place(photographs, splits))
+    collection.count("images in none of the splits", len(photographs) - len(collection.items))
+    return collection
 
 
 def expected() -> dict[str, str]:
-    """SHA-256 in hexadecimal of each file that is used, by its path below `coco128/`."""
+    """Return the SHA-256, in hexadecimal, of each file that is used, by its path below `coco128/`."""
     lines = DIGESTS.read_text(encoding="utf-8").splitlines()
     return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
 
 
 def unpack(archive: Path, cache: Path) -> Path:
-    """Unpack what is used of an archive into a folder of `cache`, whole or not at all.
+    """Unpack the files that are used into a folder of `cache`, all of them or none; return that folder.
 
     Raises:
-        Failure: It is no zip, one of its paths leads out of the folder, or a file differs from what is expected.
+        Failure: The archive is not a zip file, one of its paths leads out of the folder, or a file is not COCO128's.
     """
     digests = expected()
     with archive.open("rb") as file:
@@ -91,6 +98,7 @@ def unpack(archive: Path, cache: Path) -> Path:
 
 
 def _fetched(url: str, cache: Path) -> Path:
+    """Fetch the archive and unpack it; return the folder."""
     name = f"coco128-{hashlib.sha256(url.encode()).hexdigest()[:8]}.zip"
     try:
         archive = fetch(url, cache, name)

@@ -1,7 +1,7 @@
-"""A folder in YOLO's layout: images, and beside them a text file of labels for each.
+"""Source `yolo`: a folder in YOLO's layout, with a text file of labels for each image.
 
-The folder has its own splits (a data.yaml that names them, or `images/train` and `labels/train`, or `train/images` and
-`train/labels`), or none (`images` and `labels`, or everything in one folder).
+The folder may have its own splits: a data.yaml that names them, or `images/train` and `labels/train`, or `train/images`
+and `train/labels`. It may also have none: `images` and `labels`, or everything in one folder.
 """
 
 from __future__ import annotations
@@ -13,40 +13,45 @@ from typing import Any
 import yaml
 
 from stages.base.failures import Failure
+from stages.base.paths import locate
 from stages.data.images import image_files
 from stages.data.labels import label_file, read_labels
 from stages.data.photographs import Photograph, place
 from stages.data.samples import SPLITS, BadSample, Collection, Problem
 from stages.data.splits import FRACTIONS, assign
+from stages.params.schema import Data
+
+CLASSES: tuple[str, ...] | None = None
+NEEDS: dict[str, str] = {"path": "the folder of the images"}
+IMGSZ: int | None = None
 
 MOST_CLASSES = 100_000
 
 _OTHER_NAMES = {"val": ("val", "valid", "validation"), "train": ("train",), "test": ("test",)}
 
 
-def collect(
-    folder: Path, classes: tuple[str, ...], parts: dict[str, float] | None, seed: int, background: bool
-) -> Collection:
-    """Find the images of a folder, their labels and their splits.
+def collect(data: Data) -> Collection:
+    """Return the images of a folder with their labels and splits.
+
+    If `data.split` is null, the images keep the folder's own splits; a split that is missing is taken from the train
+    images. An image without a label file shows no object.
 
     Args:
-        folder: The data set.
-        classes: What to keep; the place in this tuple is the class in the prepared data.
-        parts: Images or fractions of each split; None takes the folder's own splits, and where one is missing takes
-            it from its train images.
-        seed: Of the shuffle that gives images to splits.
-        background: Whether images without any of the classes are kept.
+        data: `path` is the folder, from the main repository on if it is relative. `classes` are the classes to keep;
+            the position in it is the number in the prepared data. `seed` is of the shuffle that assigns images to
+            splits. `background` keeps the images without any of the classes.
 
     Raises:
-        Failure: The folder is not there, is empty, or lacks a class.
+        Failure: The folder does not exist, has no image, or lacks a class.
     """
+    folder, classes = locate(data.path or ""), data.classes
     if not folder.is_dir():
         raise Failure(f"data.path: {folder} is not a folder")
     description = _description(folder)
     names = _names(description, classes)
     kept = {number: classes.index(name) for number, name in enumerate(names) if name in classes}
 
-    found = Collection([])
+    collection = Collection([])
     photographs: list[Photograph] = []
     own: dict[str, str] = {}
     seen: set[str] = set()
@@ -59,15 +64,15 @@ def collect(
         try:
             boxes = read_labels(label.read_text(encoding="utf-8"), len(names), kept)
         except FileNotFoundError:
-            boxes = ()  # in this layout, an image of nothing
+            boxes = ()
         except BadSample as bad:
-            found.problems.append(Problem(_origin(label, folder), str(bad)))
+            collection.problems.append(Problem(_origin(label, folder), str(bad)))
             continue
         except (OSError, UnicodeDecodeError) as error:
-            found.problems.append(Problem(_origin(label, folder), f"cannot be read: {error}"))
+            collection.problems.append(Problem(_origin(label, folder), f"cannot be read: {error}"))
             continue
-        if not boxes and not background:
-            found.count("images without any of data.classes")
+        if not boxes and not data.background:
+            collection.count("images without any of data.classes")
             continue
         photographs.append(Photograph("", "", str(image), origin, boxes))
         if split:
@@ -75,13 +80,15 @@ def collect(
     if not seen:
         raise Failure(f"data.path: no image in {folder}")
     if not photographs:
-        return found
-    found.items = place(photographs, _splits([photograph.origin for photograph in photographs], own, parts, seed))
-    found.count("images in none of the splits", len(photographs) - len(found.items))
-    return found
+        return collection
+    origins = [photograph.origin for photograph in photographs]
+    collection.items = place(photographs, _splits(origins, own, data.split.parts(), data.seed))
+    collection.count("images in none of the splits", len(photographs) - len(collection.items))
+    return collection
 
 
 def _origin(path: Path, folder: Path) -> str:
+    """Return the path of a file as messages name it: from the folder of the data set on, if the file is in it."""
     try:
         return path.relative_to(folder).as_posix()
     except ValueError:  # data.yaml may name folders beside its own
@@ -89,7 +96,7 @@ def _origin(path: Path, folder: Path) -> str:
 
 
 def _description(folder: Path) -> dict[str, Any]:
-    """The content of the folder's data.yaml, or nothing where it has none."""
+    """Return the content of the folder's data.yaml, or an empty mapping if there is none."""
     file = next(
         (folder / name for name in ("data.yaml", "data.yml", "dataset.yaml") if (folder / name).is_file()), None
     )
@@ -105,7 +112,7 @@ def _description(folder: Path) -> dict[str, Any]:
 
 
 def _names(description: dict[str, Any], classes: tuple[str, ...]) -> list[str]:
-    """The class names by number: the data.yaml's, or `classes` itself where there is none."""
+    """Return the class names by number: those of data.yaml, or `classes` if data.yaml has none."""
     names = description.get("names", list(classes))
     if isinstance(names, dict) and all(type(key) is int and 0 <= key < MOST_CLASSES for key in names):
         names = [names.get(number, f"class {number}") for number in range(max(names, default=-1) + 1)]
@@ -119,7 +126,7 @@ def _names(description: dict[str, Any], classes: tuple[str, ...]) -> list[str]:
 
 
 def _images(folder: Path, description: dict[str, Any]) -> Iterator[tuple[str | None, Path]]:
-    """Every image with the split that the folder gives it, if it gives one."""
+    """Yield every image and the split that the folder assigns to it, or None."""
     named = {split: description.get(split) for split in SPLITS}
     if description.get("val") is None and "valid" in description:
         named["val"] = description["valid"]
@@ -134,7 +141,7 @@ def _images(folder: Path, description: dict[str, Any]) -> Iterator[tuple[str | N
 
 
 def _listed(base: Path, entry: str, folder: Path) -> list[Path]:
-    """The images of one entry of data.yaml: a folder, or a text file with a path on each line."""
+    """Return the images of one entry of data.yaml: a folder, or a text file with a path on each line."""
     candidates = (base / entry, folder / entry, folder / entry.replace("../", ""))  # Roboflow writes ../train/images
     try:
         target = next((path for path in candidates if path.exists()), None)
@@ -151,12 +158,13 @@ def _listed(base: Path, entry: str, folder: Path) -> list[Path]:
 
 
 def _split_of(image: Path) -> str | None:
+    """Return the split that the folders of an image name, if they name one."""
     folders = [part.lower() for part in image.parts[:-1]]
     return next((split for split, names in _OTHER_NAMES.items() if any(name in folders for name in names)), None)
 
 
 def _splits(origins: list[str], own: dict[str, str], parts: dict[str, float] | None, seed: int) -> dict[str, str]:
-    """Splits as asked for in `parts`; without that, the folder's own, completed from its train images."""
+    """Return the split of each image: by `parts`, or else the folder's own, completed from its train images."""
     if parts is not None or not own:
         return assign(origins, parts or FRACTIONS, seed)
     splits = {origin: own[origin] for origin in origins if origin in own}

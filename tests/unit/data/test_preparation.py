@@ -1,4 +1,4 @@
-"""Stage prepare: whole or not at all, the same everywhere, nothing changed in silence."""
+"""Preparation: atomic, the same on every machine, and without silent changes."""
 
 from __future__ import annotations
 
@@ -18,25 +18,21 @@ import numpy as np
 import pytest
 
 from stages.base.failures import Failure
+from stages.data.drawing.scenes import draw
 from stages.data.images import read_image
 from stages.data.preparation import prepare
 from stages.data.samples import encode
-from stages.data.sources import synthetic
 from stages.params import file as params_file
 from stages.params.schema import Data
+from tests.helpers.data import VALUES, data
 from tests.helpers.files import fingerprint
 from tests.helpers.project import SOURCE
 
 Photograph = Callable[..., Path]
-DATA = params_file.read(SOURCE / "params.yaml")["data"]
-
-
-def asked(**changes: Any) -> Data:
-    return Data.model_validate({**DATA, **changes})
 
 
 def drawn(**changes: Any) -> Data:
-    return asked(split={"train": 20, "val": 6, "test": 6}, imgsz=64, **changes)
+    return data(split={"train": 20, "val": 6, "test": 6}, imgsz=64, **changes)
 
 
 @pytest.fixture
@@ -76,20 +72,20 @@ def test_the_bytes_do_not_depend_on_place_or_number_of_processes(tmp_path: Path)
     assert first["digest"] == second["digest"]
 
 
-def test_the_digest_tells_data_apart(tmp_path: Path, folder: Path) -> None:
-    def digest(data: Data) -> str:
-        return str(prepare(data, tmp_path / "out", workers=1)["digest"])
+def test_different_data_have_different_digests(tmp_path: Path, folder: Path) -> None:
+    def digest(group: Data) -> str:
+        return str(prepare(group, tmp_path / "out", workers=1)["digest"])
 
-    given = asked(source="yolo", path=str(folder))
-    found = [digest(drawn()), digest(drawn(seed=1)), digest(given), digest(given.model_copy(update={"imgsz": 32}))]
+    yolo = data(source="yolo", path=str(folder))
+    digests = [digest(drawn()), digest(drawn(seed=1)), digest(yolo), digest(yolo.model_copy(update={"imgsz": 32}))]
     (folder / "labels/3.txt").write_text("0 0.5 0.5 0.25 0.4\n", encoding="utf-8")
-    found.append(digest(given))
-    assert len(set(found)) == 5
+    digests.append(digest(yolo))
+    assert len(set(digests)) == 5
 
 
 def test_images_that_need_no_change_keep_their_bytes_and_the_source_its_own(tmp_path: Path, folder: Path) -> None:
     before = fingerprint(folder)
-    prepare(asked(source="yolo", path=str(folder), imgsz=64), tmp_path / "out")
+    prepare(data(source="yolo", path=str(folder), imgsz=64), tmp_path / "out")
     for image in (tmp_path / "out/images").rglob("*.jpg"):
         assert image.read_bytes() == (folder / "images" / image.name).read_bytes()
         assert image.stat().st_nlink == 1, "DVC would write-protect the user's file with the copy in its cache"
@@ -97,7 +93,7 @@ def test_images_that_need_no_change_keep_their_bytes_and_the_source_its_own(tmp_
 
 
 def test_larger_images_are_reduced_with_their_aspect(tmp_path: Path, folder: Path) -> None:
-    prepare(asked(source="yolo", path=str(folder), imgsz=32), tmp_path / "out")
+    prepare(data(source="yolo", path=str(folder), imgsz=32), tmp_path / "out")
     images = list((tmp_path / "out/images").rglob("*.jpg"))
     assert len(images) == 12
     assert {read_image(image).shape for image in images} == {(24, 32, 3)}
@@ -112,17 +108,17 @@ def test_a_damaged_file_stops_and_leaves_the_old_data(tmp_path: Path, folder: Pa
     (folder / "images/5.jpg").write_bytes((folder / "images/5.jpg").read_bytes()[:300])
     (folder / "labels/6.txt").write_text("0 1.7 0.5 0.2 0.2\n", encoding="utf-8")
     with pytest.raises(Failure) as caught:
-        prepare(asked(source="yolo", path=str(folder)), out)
-    for told in ("images/5.jpg: truncated", "labels/6.txt: line 1: 1.7", "data.on_error: skip"):
-        assert told in str(caught.value)
+        prepare(data(source="yolo", path=str(folder)), out)
+    for message in ("images/5.jpg: truncated", "labels/6.txt: line 1: 1.7", "data.on_error: skip"):
+        assert message in str(caught.value)
     assert fingerprint(out) == before
     assert [path.name for path in tmp_path.glob("out*")] == ["out"]
 
 
-def test_a_damaged_file_is_skipped_and_counted_where_that_is_asked_for(tmp_path: Path, folder: Path) -> None:
+def test_a_damaged_file_is_skipped_and_counted_if_on_error_is_skip(tmp_path: Path, folder: Path) -> None:
     (folder / "images/5.jpg").write_bytes((folder / "images/5.jpg").read_bytes()[:300])
     (folder / "labels/6.txt").write_text("7 0.5 0.5 0.2 0.2\n", encoding="utf-8")
-    summary = prepare(asked(source="yolo", path=str(folder), on_error="skip"), tmp_path / "out")
+    summary = prepare(data(source="yolo", path=str(folder), on_error="skip"), tmp_path / "out")
     assert sum(counts["images"] for counts in summary["splits"].values()) == 10
     assert summary["skipped"] == {
         "count": 2,
@@ -137,15 +133,15 @@ def test_data_without_people_is_refused(tmp_path: Path, folder: Path) -> None:
     for label in (folder / "labels").iterdir():
         label.write_text("", encoding="utf-8")
     with pytest.raises(Failure, match=r"no picture in the data shows any of data\.classes: person"):
-        prepare(asked(source="yolo", path=str(folder)), tmp_path / "out")
+        prepare(data(source="yolo", path=str(folder)), tmp_path / "out")
     with pytest.raises(Failure, match="split train has no box of person"):
-        prepare(asked(source="yolo", path=str(folder), background=True), tmp_path / "out")
+        prepare(data(source="yolo", path=str(folder), background=True), tmp_path / "out")
 
 
-def test_a_name_with_letters_of_any_script_is_taken(tmp_path: Path, folder: Path) -> None:
+def test_a_name_with_letters_of_any_script_is_accepted(tmp_path: Path, folder: Path) -> None:
     for kind, suffix in (("images", "jpg"), ("labels", "txt")):
         (folder / f"{kind}/0.{suffix}").rename(folder / f"{kind}/été 日本.{suffix}")
-    prepare(asked(source="yolo", path=str(folder), imgsz=32), tmp_path / "out")
+    prepare(data(source="yolo", path=str(folder), imgsz=32), tmp_path / "out")
     assert len(list((tmp_path / "out/images").rglob("été 日本.jpg"))) == 1
 
 
@@ -160,7 +156,7 @@ from pathlib import Path
 from stages.data.preparation import prepare
 from stages.params.schema import Data
 if __name__ == "__main__":
-    data = Data.model_validate({ {**DATA, "split": {"train": 5000, "val": 50, "test": 50}}!r})
+    data = Data.model_validate({ {**VALUES, "split": {"train": 5000, "val": 50, "test": 50}}!r})
     prepare(data, Path({str(out)!r}), workers=2)
 """
     script = tmp_path / "run.py"
@@ -197,13 +193,13 @@ def test_a_large_jpeg_is_reduced_to_what_a_whole_decode_would_give(
     """It is decoded at a fraction of its size; the picture must be the same to the eye."""
     source = tmp_path / "source"
     (source / "images").mkdir(parents=True)
-    scene = synthetic.draw(random.Random(3), width)[0][: width * 3 // 4]
+    scene = draw(random.Random(3), width)[0][: width * 3 // 4]
     (source / "labels").mkdir()
     for n in range(6):
         (source / f"images/{n}.jpg").write_bytes(encode(scene))
         (source / f"labels/{n}.txt").write_text("0 0.5 0.5 0.25 0.5\n", encoding="utf-8")
-    prepare(asked(source="yolo", path=str(source), imgsz=longest), tmp_path / "out", workers=1)
-    found = read_image(next((tmp_path / "out/images").rglob("*.jpg")))
+    prepare(data(source="yolo", path=str(source), imgsz=longest), tmp_path / "out", workers=1)
+    reduced = read_image(next((tmp_path / "out/images").rglob("*.jpg")))
     wanted = cv2.resize(scene, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
-    assert found.shape == shape
-    assert np.abs(found.astype(int) - wanted.astype(int)).mean() < 6
+    assert reduced.shape == shape
+    assert np.abs(reduced.astype(int) - wanted.astype(int)).mean() < 6

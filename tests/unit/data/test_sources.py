@@ -1,4 +1,4 @@
-"""The sources of photographs: what they find, keep, count and refuse."""
+"""The sources of pictures: the images that they return, leave out, count and refuse."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ from typing import Any
 
 import pytest
 
-from stages.base.failures import Failure
+from stages.base.failures import BadParams, Failure
+from stages.data import sources
 from stages.data.labels import clip, read_labels
 from stages.data.photographs import unique_names
 from stages.data.samples import BadSample, Collection
 from stages.data.sources import coco, coco128, yolo
 from stages.data.splits import assign
+from stages.params import file as params_file
+from stages.params.schema import Data, Params
+from tests.helpers.data import data
 from tests.helpers.photographs import make_zip, real
+from tests.helpers.project import SOURCE
 
 Photograph = Callable[..., Path]
 
 
-def splits(found: Collection) -> dict[str, list[str]]:
-    return {split: sorted(i.origin for i in found.items if i.split == split) for split in ("train", "val", "test")}
+def splits(collection: Collection) -> dict[str, list[str]]:
+    return {split: sorted(i.origin for i in collection.items if i.split == split) for split in ("train", "val", "test")}
 
 
 # Labels ---------------------------------------------------------------------------------------------------------------
@@ -43,22 +48,22 @@ def test_an_outline_becomes_its_box() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("7 0.5 0.5 0.1 0.1", "line 1: class 7, but the data set has classes 0 to 1"),
         ("-1 0.5 0.5 0.1 0.1", "class -1"),
         ("0.5 0.5 0.5 0.1 0.1", "class 0.5"),
         ("0 1.7 0.5 0.1 0.1", "line 1: 1.7 is outside 0 to 1"),
         ("0 nan 0.5 0.1 0.1", "nan is outside"),
-        ("0 0.5 0.5 0.1", "3 numbers behind the class"),
-        ("0 0.5 0.5 0 0.1", "a box of no size"),
+        ("0 0.5 0.5 0.1", "3 numbers after the class"),
+        ("0 0.5 0.5 0 0.1", "the box has no size"),
         ("person 0.5 0.5 0.1 0.1", "is not made of numbers"),
     ],
 )
-def test_a_malformed_label_is_named(line: str, told: str) -> None:
+def test_a_malformed_label_is_named(line: str, message: str) -> None:
     with pytest.raises(BadSample) as caught:
         read_labels(line, 2, {0: 0})
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +79,8 @@ def test_a_malformed_label_is_named(line: str, told: str) -> None:
     ],
 )
 def test_coco_boxes_are_clipped(box: tuple[float, ...], expected: tuple[float, ...] | None) -> None:
-    found = clip(*box, size=(100, 100))  # type: ignore[arg-type, call-arg, misc]
-    assert found == (pytest.approx(expected) if expected else None)
+    clipped = clip(*box, size=(100, 100))  # type: ignore[arg-type, call-arg, misc]
+    assert clipped == (pytest.approx(expected) if expected else None)
 
 
 def test_names_are_unique_and_readable() -> None:
@@ -98,8 +103,8 @@ def test_a_split_depends_on_names_and_seed_not_on_order() -> None:
 
 
 def test_fractions_use_every_picture_and_leave_no_split_empty() -> None:
-    found = assign(["a", "b", "c", "d"], {"train": 0.9, "val": 0.05, "test": 0.05}, 0)
-    assert sorted(found.values()) == ["test", "train", "train", "val"]
+    assigned = assign(["a", "b", "c", "d"], {"train": 0.9, "val": 0.05, "test": 0.05}, 0)
+    assert sorted(assigned.values()) == ["test", "train", "train", "val"]
 
 
 @pytest.mark.parametrize("parts", [{"train": 3, "val": 1, "test": 1}, {"train": 4, "val": 0, "test": 0}])
@@ -112,7 +117,7 @@ def test_too_few_pictures_are_refused(parts: dict[str, float]) -> None:
 
 
 def collect_yolo(folder: Path, parts: dict[str, float] | None = None, background: bool = False) -> Collection:
-    return yolo.collect(folder, ("person",), parts, 0, background)
+    return yolo.collect(data(split=parts, source="yolo", path=str(folder), background=background))
 
 
 def labelled(photograph: Photograph, image: str, label: str, text: str = "0 0.5 0.5 0.2 0.2\n") -> None:
@@ -134,34 +139,34 @@ def test_own_splits_are_kept(tmp_path: Path, photograph: Photograph, image: str,
     for split, count in (("train", 3), ("valid", 2), ("test", 1)):
         for n in range(count):
             labelled(photograph, image.format(split=split, n=n), label.format(split=split, n=n))
-    found = splits(collect_yolo(tmp_path))
-    assert {split: len(names) for split, names in found.items()} == {"train": 3, "val": 2, "test": 1}
+    by_split = splits(collect_yolo(tmp_path))
+    assert {split: len(names) for split, names in by_split.items()} == {"train": 3, "val": 2, "test": 1}
 
 
 def test_without_splits_a_seeded_shuffle_makes_them(tmp_path: Path, photograph: Photograph) -> None:
     for n in range(20):
         labelled(photograph, f"images/{n}.jpg", f"labels/{n}.txt")
-    found = splits(collect_yolo(tmp_path))
-    assert {split: len(names) for split, names in found.items()} == {"train": 14, "val": 3, "test": 3}
-    assert found == splits(collect_yolo(tmp_path))
+    by_split = splits(collect_yolo(tmp_path))
+    assert {split: len(names) for split, names in by_split.items()} == {"train": 14, "val": 3, "test": 3}
+    assert by_split == splits(collect_yolo(tmp_path))
 
 
-def test_a_missing_test_split_is_taken_from_train_not_from_val(tmp_path: Path, photograph: Photograph) -> None:
+def test_a_missing_test_split_comes_from_train_and_not_from_val(tmp_path: Path, photograph: Photograph) -> None:
     for split, count in (("train", 20), ("val", 4)):
         for n in range(count):
             labelled(photograph, f"images/{split}/{n}.jpg", f"labels/{split}/{n}.txt")
-    found = splits(collect_yolo(tmp_path))
-    assert {split: len(names) for split, names in found.items()} == {"train": 17, "val": 4, "test": 3}
-    assert all("/val/" in name for name in found["val"])
+    by_split = splits(collect_yolo(tmp_path))
+    assert {split: len(names) for split, names in by_split.items()} == {"train": 17, "val": 4, "test": 3}
+    assert all("/val/" in name for name in by_split["val"])
 
 
 def test_split_in_the_params_overrules_the_folders_own(tmp_path: Path, photograph: Photograph) -> None:
     for split in ("train", "val"):
         for n in range(5):
             labelled(photograph, f"images/{split}/{n}.jpg", f"labels/{split}/{n}.txt")
-    found = collect_yolo(tmp_path, {"train": 2, "val": 2, "test": 4})
-    assert {split: len(names) for split, names in splits(found).items()} == {"train": 2, "val": 2, "test": 4}
-    assert found.counts == {"images in none of the splits": 2}
+    collection = collect_yolo(tmp_path, {"train": 2, "val": 2, "test": 4})
+    assert {split: len(names) for split, names in splits(collection).items()} == {"train": 2, "val": 2, "test": 4}
+    assert collection.counts == {"images in none of the splits": 2}
 
 
 def test_data_yaml_names_classes_and_folders(tmp_path: Path, photograph: Photograph) -> None:
@@ -173,13 +178,13 @@ def test_data_yaml_names_classes_and_folders(tmp_path: Path, photograph: Photogr
     labelled(photograph, "three/c.jpg", "three/c.txt", "1 0.5 0.5 0.2 0.2\n")
     labelled(photograph, "elsewhere/d.jpg", "elsewhere/d.txt", "1 0.5 0.5 0.2 0.2\n")
     (tmp_path / "four.txt").write_text("elsewhere/d.jpg\n", encoding="utf-8")
-    found = collect_yolo(tmp_path)
-    assert splits(found) == {
+    collection = collect_yolo(tmp_path)
+    assert splits(collection) == {
         "train": ["one/images/a.jpg"],
         "val": ["three/c.jpg", "two/b.jpg"],
         "test": ["elsewhere/d.jpg"],
     }
-    assert [len(item.read().boxes) for item in found.items] == [1, 1, 1, 1]
+    assert [len(item.read().boxes) for item in collection.items] == [1, 1, 1, 1]
 
 
 def test_images_without_the_class_are_left_out_and_counted_or_kept(tmp_path: Path, photograph: Photograph) -> None:
@@ -188,9 +193,9 @@ def test_images_without_the_class_are_left_out_and_counted_or_kept(tmp_path: Pat
         labelled(photograph, f"images/{n}.jpg", f"labels/{n}.txt")
     labelled(photograph, "images/dog.jpg", "labels/dog.txt", "1 0.5 0.5 0.2 0.2\n")
     photograph("images/nothing.jpg")
-    found = collect_yolo(tmp_path)
-    assert len(found.items) == 6
-    assert found.counts == {"images without any of data.classes": 2}
+    collection = collect_yolo(tmp_path)
+    assert len(collection.items) == 6
+    assert collection.counts == {"images without any of data.classes": 2}
     assert len(collect_yolo(tmp_path, background=True).items) == 8
 
 
@@ -199,12 +204,12 @@ def test_bad_labels_are_problems_that_name_file_and_line(tmp_path: Path, photogr
         labelled(photograph, f"images/{n}.jpg", f"labels/{n}.txt")
     labelled(photograph, "images/seven.jpg", "labels/seven.txt", "7 0.5 0.5 0.2 0.2\n")
     labelled(photograph, "images/far.jpg", "labels/far.txt", "0 0.5 0.5 0.2 0.2\n0 1.7 0.5 0.2 0.2\n")
-    found = collect_yolo(tmp_path)
-    assert {problem.file: problem.reason for problem in found.problems} == {
-        "labels/far.txt": "line 2: 1.7 is outside 0 to 1, a fraction of the image",
+    collection = collect_yolo(tmp_path)
+    assert {problem.file: problem.reason for problem in collection.problems} == {
+        "labels/far.txt": "line 2: 1.7 is outside 0 to 1; it must be a fraction of the image",
         "labels/seven.txt": "line 1: class 7, but the data set has classes 0 to 0",
     }
-    assert len(found.items) == 6
+    assert len(collection.items) == 6
 
 
 def test_a_damaged_image_is_a_problem_of_its_own(tmp_path: Path, photograph: Photograph) -> None:
@@ -214,17 +219,17 @@ def test_a_damaged_image_is_a_problem_of_its_own(tmp_path: Path, photograph: Pho
     (tmp_path / "images/0.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "images/1.jpg").write_bytes(b"")
     (tmp_path / "images/2.jpg").write_bytes(whole + b"more bytes behind the image")
-    told = {}
+    reasons = {}
     for item in collect_yolo(tmp_path).items:
         try:
             assert item.read().encoded.endswith(b"\xff\xd9"), "Ultralytics would rewrite the file"
         except BadSample as bad:
-            told[item.origin] = str(bad)
-    assert told == {"images/0.jpg": "truncated or damaged JPEG", "images/1.jpg": "an empty file"}
+            reasons[item.origin] = str(bad)
+    assert reasons == {"images/0.jpg": "truncated or damaged JPEG", "images/1.jpg": "an empty file"}
 
 
 @pytest.mark.parametrize(
-    ("prepare", "told"),
+    ("prepare", "message"),
     [
         (lambda folder: shutil.rmtree(folder), "is not a folder"),
         (lambda folder: None, "no image in"),
@@ -240,12 +245,12 @@ def test_a_damaged_image_is_a_problem_of_its_own(tmp_path: Path, photograph: Pho
     ],
 )
 def test_a_folder_that_is_no_data_set_is_refused_in_one_line(
-    tmp_path: Path, prepare: Callable[[Path], Any], told: str
+    tmp_path: Path, prepare: Callable[[Path], Any], message: str
 ) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     prepare(folder)
-    with pytest.raises(Failure, match=told):
+    with pytest.raises(Failure, match=message):
         collect_yolo(folder)
 
 
@@ -276,20 +281,21 @@ def collect_coco(folder: Path, content: Any, background: bool = False) -> Collec
     file = folder / "instances.json"
     file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     parts: dict[str, float] = {"train": 4, "val": 1, "test": 2}
-    return coco.collect(folder / "images", file, ("person",), parts, 0, background)
+    paths = {"path": str(folder / "images"), "annotations": str(file)}
+    return coco.collect(data(split=parts, source="coco", background=background, **paths))
 
 
 def test_coco_boxes_are_filtered_clipped_and_counted(tmp_path: Path, instances: dict[str, Any]) -> None:
-    found = collect_coco(tmp_path, instances)
-    assert {split: len(names) for split, names in splits(found).items()} == {"train": 4, "val": 1, "test": 2}
-    assert found.counts == {
+    collection = collect_coco(tmp_path, instances)
+    assert {split: len(names) for split, names in splits(collection).items()} == {"train": 4, "val": 1, "test": 2}
+    assert collection.counts == {
         "boxes of crowds": 1,
         "boxes clipped to their image": 1,
         "boxes under a pixel": 1,
         "boxes of images that are not listed": 1,
         "images without any of data.classes": 1,
     }
-    boxes = {item.origin: item.read().boxes for item in found.items}
+    boxes = {item.origin: item.read().boxes for item in collection.items}
     assert boxes["0.jpg"] == ((0, 20 / 64, 25 / 48, 20 / 64, 30 / 48), (0, 57 / 64, 15 / 48, 14 / 64, 10 / 48))
 
 
@@ -312,25 +318,25 @@ def test_a_coco_category_that_is_not_declared_is_a_problem(tmp_path: Path, insta
     assert (problem.file, problem.reason) == ("7.jpg", "category 99 is not among the categories")
 
 
-@pytest.mark.parametrize(("name", "told"), [("6.jpg", "is listed twice"), ("7.gif", "is no image that is read")])
+@pytest.mark.parametrize(("name", "message"), [("6.jpg", "is listed twice"), ("7.gif", "is no image that is read")])
 def test_a_coco_entry_that_is_no_image_of_its_own_is_a_problem(
-    tmp_path: Path, instances: dict[str, Any], name: str, told: str
+    tmp_path: Path, instances: dict[str, Any], name: str, message: str
 ) -> None:
     instances["images"][7]["file_name"] = name
     instances["annotations"].append({"image_id": 7, "category_id": 1, "bbox": [5, 5, 9, 9]})
     (problem,) = collect_coco(tmp_path, instances).problems
-    assert told in problem.reason
+    assert message in problem.reason
 
 
 def test_a_coco_file_name_cannot_lead_out_of_the_folder(tmp_path: Path, instances: dict[str, Any]) -> None:
     instances["images"][7]["file_name"] = "../../secret.jpg"
     instances["annotations"].append({"image_id": 7, "category_id": 1, "bbox": [5, 5, 9, 9]})
-    found = collect_coco(tmp_path, instances)
-    assert [problem.reason for problem in found.problems] == ["leads out of data.path"]
+    collection = collect_coco(tmp_path, instances)
+    assert [problem.reason for problem in collection.problems] == ["leads out of data.path"]
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("{", "is not JSON"),
         ("[]", "must have images, annotations and categories"),
@@ -346,10 +352,18 @@ def test_a_coco_file_name_cannot_lead_out_of_the_folder(tmp_path: Path, instance
         ({"images": [], "annotations": [], "categories": [{"id": 1, "name": "dog"}]}, "person not among"),
     ],
 )
-def test_a_file_that_is_not_coco_is_refused_in_one_line(tmp_path: Path, content: Any, told: str) -> None:
+def test_a_file_that_is_not_coco_is_refused_in_one_line(tmp_path: Path, content: Any, message: str) -> None:
     (tmp_path / "images").mkdir()
-    with pytest.raises(Failure, match=told):
+    with pytest.raises(Failure, match=message):
         collect_coco(tmp_path, content)
+
+
+# COCO128 --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coco128, "CACHE", tmp_path / "cache")
 
 
 @pytest.fixture
@@ -374,20 +388,19 @@ def test_the_committed_digests_are_of_61_images_and_their_labels() -> None:
 @real
 def test_coco128_gives_40_10_10_images_of_people(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "local.zip")
-    found = coco128.collect("http://127.0.0.1:1/", archive, tmp_path / "cache", None, 0)
-    assert {split: len(names) for split, names in splits(found).items()} == {"train": 40, "val": 10, "test": 10}
-    assert all(item.read().boxes for item in found.items)
-    again = coco128.collect("http://127.0.0.1:1/", archive, tmp_path / "cache", None, 0)
-    assert splits(again) == splits(found)
+    collection = coco128.collect(data(source="coco128", zip=str(archive)))
+    assert {split: len(names) for split, names in splits(collection).items()} == {"train": 40, "val": 10, "test": 10}
+    assert all(item.read().boxes for item in collection.items)
+    again = coco128.collect(data(source="coco128", zip=str(archive)))
+    assert splits(again) == splits(collection)
 
 
 @real
 def test_coco128_is_fetched_once(tmp_path: Path, served: Callable[[str], str]) -> None:
     archive = make_zip(tmp_path / "coco128.zip")
-    cache = tmp_path / "cache"
-    first = coco128.collect(served("coco128.zip"), None, cache, None, 0)
+    first = coco128.collect(data(source="coco128", url=served("coco128.zip")))
     archive.unlink()
-    assert splits(coco128.collect(served("coco128.zip"), None, cache, None, 0)) == splits(first)
+    assert splits(coco128.collect(data(source="coco128", url=served("coco128.zip")))) == splits(first)
 
 
 @real
@@ -396,9 +409,9 @@ def test_an_archive_that_differs_is_refused_and_fetched_again(tmp_path: Path, se
     with zipfile.ZipFile(tmp_path / "coco128.zip", "w") as archive:
         archive.writestr(f"coco128/{name}", b"another picture")
     with pytest.raises(Failure, match=rf"{Path(name).name} (differs|is missing)"):
-        coco128.collect(served("coco128.zip"), None, tmp_path / "cache", None, 0)
+        coco128.collect(data(source="coco128", url=served("coco128.zip")))
     make_zip(tmp_path / "coco128.zip")
-    assert len(coco128.collect(served("coco128.zip"), None, tmp_path / "cache", None, 0).items) == 60
+    assert len(coco128.collect(data(source="coco128", url=served("coco128.zip"))).items) == 60
 
 
 @pytest.mark.parametrize(
@@ -426,11 +439,49 @@ def test_without_the_archive_the_line_says_what_to_do(
 ) -> None:
     url = served("nothing.zip") if address == "missing" else address
     with pytest.raises(Failure) as caught:
-        coco128.collect(url, None, tmp_path / "cache", None, 0)
-    for told in (url, "cannot be fetched", "set data.zip", "data.source: synthetic"):
-        assert told in str(caught.value)
+        coco128.collect(data(source="coco128", url=url))
+    for message in (url, "cannot be fetched", "set data.zip", "data.source: synthetic"):
+        assert message in str(caught.value)
 
 
 def test_a_local_archive_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(Failure, match=r"data\.zip: .*nowhere\.zip is not a file"):
-        coco128.collect("http://127.0.0.1:1/", tmp_path / "nowhere.zip", tmp_path, None, 0)
+        coco128.collect(data(source="coco128", zip=str(tmp_path / "nowhere.zip")))
+
+
+# Every source ---------------------------------------------------------------------------------------------------------
+
+
+class Lake:
+    """A new source, which is not a module of the project."""
+
+    CLASSES: tuple[str, ...] | None = ("fish",)
+    NEEDS: dict[str, str] = {"path": "the folder of the lake"}  # noqa: RUF012
+    IMGSZ: int | None = 96
+
+    def collect(self, data: Data) -> Collection:
+        return Collection([], counts={data.path or "": 1})
+
+
+def test_a_new_source_is_one_entry_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sources.SOURCES, "lake", Lake())
+    lake = data(source="lake", path="deep", classes=["fish"])
+    sources.check_source(params(lake))
+    assert sources.collect(lake).counts == {"deep": 1}
+    assert sources.longest_side(lake) == 96
+    assert sources.longest_side(lake.model_copy(update={"imgsz": 32})) == 32
+    for changes, message in (
+        ({"path": None}, "params.yaml: data: path is null; source lake needs the folder of the lake"),
+        (
+            {"classes": ("person",)},
+            "data: classes ['person'] cannot come from source lake: it holds [fish]",
+        ),
+        ({"source": "sea"}, "data.source: 'sea' is not allowed; it must be synthetic, coco128, yolo, coco or lake"),
+    ):
+        with pytest.raises(BadParams) as caught:
+            sources.check_source(params(lake.model_copy(update=changes)))
+        assert message in str(caught.value)
+
+
+def params(group: Data) -> Params:
+    return params_file.load(SOURCE / "params.yaml").model_copy(update={"data": group})

@@ -1,4 +1,4 @@
-"""Which model takes staging: MLflow and its registry are real, the weights are any bytes."""
+"""Which model gets the alias staging. MLflow and its registry are real; the weights are any bytes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAME = "confirm-0a1b2c-s1"
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with nothing in it: to make one takes seconds, and a copy is as good."""
+    """An empty database. Making one takes seconds, so each test copies it."""
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
     SqlAlchemyStore(f"sqlite:///{path}", path.parent.as_uri()).engine.dispose()
     return path
@@ -45,7 +45,7 @@ def store(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store
 
 @pytest.fixture(autouse=True)
 def weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """What DVC's cache holds of the run that is offered; change it, and another model is offered."""
+    """The weights of the proposed model in DVC's cache, by run; with other weights it is another model."""
     kept = {NAME: b"the first"}
     monkeypatch.setattr(refs, "experiments", lambda: {NAME: ("a revision", "its start")})
 
@@ -72,14 +72,14 @@ def decided(*tested: float) -> Decision:
     return decide(Confirmation([Setting("best", "a-run", {"imgsz": 128}, 0.8, 9.0)], repeats, {}))
 
 
-def offer(decision: Decision, data: str = "this data") -> staging.Offer:
-    return staging.Offer(decision, "a commit", data, 128, "cpu")
+def candidate(decision: Decision, data: str = "this data") -> staging.Candidate:
+    return staging.Candidate(decision, "a commit", data, 128, "cpu")
 
 
-def held(store: Store) -> registry.Staged:
-    found = registry.staged(store)
-    assert found is not None
-    return found
+def staged(store: Store) -> registry.Staged:
+    version = registry.staged(store)
+    assert version is not None
+    return version
 
 
 def test_the_pretrained_model_is_registered_as_it_is_with_a_run_of_its_own(store: Store, tmp_path: Path) -> None:
@@ -90,59 +90,65 @@ def test_the_pretrained_model_is_registered_as_it_is_with_a_run_of_its_own(store
     done = Confirmation(
         [Setting("best", "a-run", {"imgsz": 128}, 0.8, 9.0)], [Repeat("best", NAME, 1, 0.6, 0.61, 9.0, 8.0)], {}
     )
-    offered = staging.Offer(decide(done, as_is), "a commit", "this data", 320, "cpu", as_is)
-    told = staging.put(store, offered)
-    assert told == (f"version 1 of person-detector ({as_is.name}) has the alias `staging` now: nothing held the alias.")
-    there = held(store)
-    assert (there.tags["run"], there.tags["test_mAP50"], there.tags["imgsz"]) == (as_is.name, "0.6", "320")
-    assert "dvc.experiment" not in there.tags
-    assert there.tags["weights"] == hashlib.md5(b"as it is").hexdigest()
+    pretrained = staging.Candidate(decide(done, as_is), "a commit", "this data", 320, "cpu", as_is)
+    message = staging.promote(store, pretrained)
+    assert message == (
+        f"version 1 of person-detector ({as_is.name}) now has the alias `staging`: no version had this alias before."
+    )
+    version = staged(store)
+    assert (version.tags["run"], version.tags["test_mAP50"], version.tags["imgsz"]) == (as_is.name, "0.6", "320")
+    assert "dvc.experiment" not in version.tags
+    assert version.tags["weights"] == hashlib.md5(b"as it is").hexdigest()
     made = store.find(as_is.name)
     assert made is not None
-    assert there.run_id == made.info.run_id
+    assert version.run_id == made.info.run_id
     assert made.data.params == {"model": "yolov8n.pt", "head": "{person: Normal}", "imgsz": "320", "epochs": "0"}
     assert (made.data.metrics["val/mAP50"], made.data.metrics["test/mAP50"]) == (0.55, 0.6)
-    assert "is this very model" in staging.put(store, offered)
+    assert "is already this model" in staging.promote(store, pretrained)
     assert len(store.client.search_runs([store.experiment])) == 1
 
 
-def test_the_first_model_takes_it_and_the_same_again_changes_nothing(store: Store) -> None:
+def test_the_first_model_gets_the_alias_and_the_same_model_again_changes_nothing(store: Store) -> None:
     made = run(store)
-    told = staging.put(store, offer(decided(0.70, 0.72, 0.71)))
-    assert (
-        told == "version 1 of person-detector (confirm-0a1b2c-s1) has the alias `staging` now: nothing held the alias."
+    message = staging.promote(store, candidate(decided(0.70, 0.72, 0.71)))
+    assert message == (
+        f"version 1 of person-detector ({NAME}) now has the alias `staging`: no version had this alias before."
     )
-    there = held(store)
-    assert there.run_id == made.info.run_id
-    assert there.tags["weights"] == hashlib.md5(b"the first").hexdigest()
-    assert (there.tags["test_mAP50"], there.tags["data.digest"], there.tags["imgsz"]) == ("0.7", "this data", "128")
-    assert "is this very model" in staging.put(store, offer(decided(0.70, 0.72, 0.71)))
-    assert held(store).version == "1"
+    version = staged(store)
+    assert version.run_id == made.info.run_id
+    assert version.tags["weights"] == hashlib.md5(b"the first").hexdigest()
+    assert (version.tags["test_mAP50"], version.tags["data.digest"], version.tags["imgsz"]) == (
+        "0.7",
+        "this data",
+        "128",
+    )
+    assert "is already this model" in staging.promote(store, candidate(decided(0.70, 0.72, 0.71)))
+    assert staged(store).version == "1"
 
 
 @pytest.mark.parametrize(
-    ("tested", "version", "told"),
+    ("tested", "version", "reason"),
     [
         ((0.80, 0.81, 0.79), "2", "better by 0.100"),
         ((0.80, 0.60, 0.72), "1", "not distinguishable (+0.007"),
         ((0.60, 0.61, 0.59), "1", "worse by 0.100"),
-        ((0.69, 0.81, 0.82, 0.83, 0.82, 0.81), "1", "but the very model confirm-0a1b2c-s1 has only 0.690"),
+        ((0.69, 0.81, 0.82, 0.83, 0.82, 0.81), "1", "but the model confirm-0a1b2c-s1 itself has only 0.690"),
         ((0.9,), "1", "one seed gives no interval"),
     ],
 )
-def test_another_takes_it_only_if_it_is_better(
-    store: Store, weights: dict[str, bytes], tested: tuple[float, ...], version: str, told: str
+def test_another_model_gets_the_alias_only_if_it_is_better(
+    store: Store, weights: dict[str, bytes], tested: tuple[float, ...], version: str, reason: str
 ) -> None:
     run(store)
-    staging.put(store, offer(decided(0.70)))
+    staging.promote(store, candidate(decided(0.70)))
     weights[NAME] = b"the second"
-    said = staging.put(store, offer(decided(*tested)))
-    assert told in said
-    assert ("stays" in said) == (version == "1")
-    assert held(store).version == version
+    message = staging.promote(store, candidate(decided(*tested)))
+    assert reason in message
+    assert ("stays" in message) == (version == "1")
+    assert staged(store).version == version
 
 
-def test_on_other_data_the_holder_is_measured_again(
+def test_on_other_data_the_staged_model_is_measured_again(
     store: Store, weights: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
@@ -153,15 +159,15 @@ def test_on_other_data_the_holder_is_measured_again(
 
     monkeypatch.setattr(evaluation, "evaluate", measure)
     run(store)
-    staging.put(store, offer(decided(0.99)))
+    staging.promote(store, candidate(decided(0.99)))
     weights[NAME] = b"the second"
-    said = staging.put(store, offer(decided(0.70, 0.72, 0.71), data="other data"))
-    assert "beside the mAP50 of version 1 (confirm-0a1b2c-s1) of 0.500 on the same test data" in said
+    message = staging.promote(store, candidate(decided(0.70, 0.72, 0.71), data="other data"))
+    assert "version 1 (confirm-0a1b2c-s1) has mAP50 0.500 on the same test split" in message
     assert seen == [(b"the first", 128, "cpu")]
-    assert held(store).version == "2"
+    assert staged(store).version == "2"
 
 
-def test_a_holder_that_cannot_be_measured_stays(
+def test_a_staged_model_that_cannot_be_measured_stays(
     store: Store, weights: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -169,18 +175,18 @@ def test_a_holder_that_cannot_be_measured_stays(
 
     monkeypatch.setattr(evaluation, "evaluate", refuse)
     made = run(store)
-    staging.put(store, offer(decided(0.1)))
+    staging.promote(store, candidate(decided(0.1)))
     weights[NAME] = b"the second"
-    said = staging.put(store, offer(decided(0.70, 0.72, 0.71), data="other data"))
-    assert "stays: it cannot be measured on this data (RuntimeError)." in said
+    message = staging.promote(store, candidate(decided(0.70, 0.72, 0.71), data="other data"))
+    assert "stays: it cannot be measured on this data (RuntimeError)." in message
     version = store.client.create_model_version(registry.MODEL, "file:///elsewhere", made.info.run_id)
     store.client.set_registered_model_alias(registry.MODEL, registry.ALIAS, version.version)
-    said = staging.put(store, offer(decided(0.70, 0.72, 0.71)))
-    assert "version 2 (of unknown origin) stays: person-detector version 2 has no tag `weights`" in said
+    message = staging.promote(store, candidate(decided(0.70, 0.72, 0.71)))
+    assert "version 2 (of unknown origin) stays: person-detector version 2 has no tag `weights`" in message
 
 
 def test_without_a_run_or_a_decision_nothing_is_registered(store: Store) -> None:
-    assert "has no run in MLflow or no weights" in staging.put(store, offer(decided(0.7)))
+    assert "has no run in MLflow or no weights" in staging.promote(store, candidate(decided(0.7)))
     nothing = Decision({}, None, None, None, None, None)
-    assert staging.put(store, offer(nothing)) == "nothing was confirmed, so nothing is offered."
+    assert staging.promote(store, candidate(nothing)) == "no setting was confirmed, so no model is proposed."
     assert registry.staged(store) is None

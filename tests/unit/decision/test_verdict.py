@@ -1,4 +1,4 @@
-"""What repeats decide: intervals, verdicts that are wrong no more often than they say, and the setting to take."""
+"""Decisions from repeats: intervals, verdicts with the error rates that they promise, and the recommended setting."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from stages.decision.confirmation import Confirmation, Repeat, Role, Setting
-from stages.decision.significance import Estimate, Noise, detectable, difference, estimate, judge, noise
-from stages.decision.verdict import decide, in_words
+from stages.decision.significance import Estimate, Noise, detectable, difference, estimate, noise, verdict_of
+from stages.decision.verdict import decide, describe
 from stages.detector.as_is import AsIs
 
 SECONDS: dict[Role, float] = {"baseline": 60.0, "best": 60.0, "cheapest": 30.0}
@@ -30,26 +30,26 @@ def confirmed(tested: dict[Role, list[float]], seconds: dict[Role, float] = SECO
     return Confirmation(settings, repeats, {})
 
 
-def test_an_interval_is_students() -> None:
-    found = estimate([0.70, 0.74, 0.72])
-    assert found.mean == pytest.approx(0.72)
-    assert found.high - found.mean == pytest.approx(4.302653 * 0.02 / math.sqrt(3), rel=1e-6)
-    assert found.n == 3
+def test_an_interval_is_that_of_students_t() -> None:
+    result = estimate([0.70, 0.74, 0.72])
+    assert result.mean == pytest.approx(0.72)
+    assert result.high - result.mean == pytest.approx(4.302653 * 0.02 / math.sqrt(3), rel=1e-6)
+    assert result.n == 3
 
 
-def test_one_value_has_no_interval_and_none_no_mean() -> None:
+def test_one_value_has_no_interval_and_no_value_is_an_error() -> None:
     assert estimate([0.7]).low == -math.inf
-    assert judge(estimate([0.7])) == "not distinguishable"
-    assert "one seed gives no interval" in in_words(estimate([0.7]))
+    assert verdict_of(estimate([0.7])) == "not distinguishable"
+    assert "one seed gives no interval" in describe(estimate([0.7]))
     with pytest.raises(ValueError, match="no values"):
         estimate([])
 
 
 def test_pairs_are_of_the_seeds_that_both_have() -> None:
-    found = difference({1: 0.8, 2: 0.7, 3: 0.9}, {1: 0.7, 3: 0.7, 4: 0.1})
-    assert found is not None
-    assert found.n == 2
-    assert found.mean == pytest.approx(0.15)
+    gain = difference({1: 0.8, 2: 0.7, 3: 0.9}, {1: 0.7, 3: 0.7, 4: 0.1})
+    assert gain is not None
+    assert gain.n == 2
+    assert gain.mean == pytest.approx(0.15)
     assert difference({1: 0.8}, {2: 0.7}) is None
 
 
@@ -61,8 +61,8 @@ def test_pairs_are_of_the_seeds_that_both_have() -> None:
         ([0.05, -0.06, 0.02], "not distinguishable (+0.003, 95 % interval -0.138 to +0.145, 3 seeds)"),
     ],
 )
-def test_a_verdict_says_by_how_much_and_how_sure(differences: list[float], words: str) -> None:
-    assert in_words(estimate(differences)) == words
+def test_a_verdict_has_the_difference_and_its_interval(differences: list[float], words: str) -> None:
+    assert describe(estimate(differences)) == words
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
@@ -87,46 +87,46 @@ def test_of_a_thousand_reports_on_a_gain_of_two_deviations_five_seeds_find_four_
 
 
 @pytest.mark.parametrize("pairs", [3, 5])
-def test_what_is_said_to_be_detectable_is_found_in_four_of_five(pairs: int) -> None:
+def test_a_detectable_difference_is_found_in_four_of_five(pairs: int) -> None:
     effect = detectable(0.02, pairs)
     assert effect is not None
     random = np.random.default_rng(1)
-    found = [judge(estimate(list(random.normal(effect, 0.02, pairs)))) == "better" for _ in range(4000)]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+    detected = [verdict_of(estimate(list(random.normal(effect, 0.02, pairs)))) == "better" for _ in range(4000)]
+    assert np.mean(detected) == pytest.approx(0.8, abs=0.03)
     assert detectable(0.02, 1) is None
     assert detectable(math.nan, 1) is None
 
 
 def test_noise_is_pooled_within_settings() -> None:
-    found = noise([[0.70, 0.74, 0.72], [0.50, 0.50], [0.9]])
-    assert found is not None
-    assert found.freedom == 3
-    assert found.sd == pytest.approx(math.sqrt((2 * 0.02**2 + 0.0) / 3))
+    pooled = noise([[0.70, 0.74, 0.72], [0.50, 0.50], [0.9]])
+    assert pooled is not None
+    assert pooled.freedom == 3
+    assert pooled.sd == pytest.approx(math.sqrt((2 * 0.02**2 + 0.0) / 3))
     assert noise([[0.7], [0.8]]) is None
     assert Noise(0.01, 4).margin() == pytest.approx(2.131847 * math.sqrt(2) * 0.01, rel=1e-6)
 
 
 def test_the_cheapest_that_is_not_distinguishably_worse_is_recommended() -> None:
-    known: dict[Role, list[float]] = {"baseline": [0.5, 0.51, 0.52], "best": [0.8, 0.81, 0.79]}
-    equal = decide(confirmed({**known, "cheapest": [0.79, 0.82, 0.78]}))
+    others: dict[Role, list[float]] = {"baseline": [0.5, 0.51, 0.52], "best": [0.8, 0.81, 0.79]}
+    equal = decide(confirmed({**others, "cheapest": [0.79, 0.82, 0.78]}))
     assert equal.recommended is not None
     assert equal.recommended.setting.role == "cheapest"
-    worse = decide(confirmed({**known, "cheapest": [0.7, 0.71, 0.69]}))
+    worse = decide(confirmed({**others, "cheapest": [0.7, 0.71, 0.69]}))
     assert worse.recommended is not None
     assert worse.recommended.setting.role == "best"
 
 
-def test_the_model_as_it_is_is_recommended_where_no_training_is_distinguishably_better() -> None:
-    done = confirmed({"baseline": [0.58, 0.63, 0.60], "best": [0.62, 0.59, 0.64]})
-    found = decide(done, AS_IS)
-    assert found.over_as_is is not None
-    assert found.over_as_is.mean == pytest.approx(0.05 / 3)
-    assert list(found.standings) == ["as is", "baseline", "best"]
-    assert found.recommended is found.standings["as is"]
-    assert found.model is not None
-    assert (found.model.role, found.model.name, found.model.tested) == ("as is", "as-is-000000-320", 0.6)
-    assert found.standings["as is"].to_best is not None
-    assert found.standings["as is"].to_best.high == pytest.approx(-found.over_as_is.low)
+def test_the_pretrained_model_is_recommended_if_no_training_is_distinguishably_better() -> None:
+    confirmation = confirmed({"baseline": [0.58, 0.63, 0.60], "best": [0.62, 0.59, 0.64]})
+    decision = decide(confirmation, AS_IS)
+    assert decision.over_as_is is not None
+    assert decision.over_as_is.mean == pytest.approx(0.05 / 3)
+    assert list(decision.results) == ["as is", "baseline", "best"]
+    assert decision.recommended is decision.results["as is"]
+    assert decision.model is not None
+    assert (decision.model.role, decision.model.name, decision.model.tested) == ("as is", "as-is-000000-320", 0.6)
+    assert decision.results["as is"].minus_best is not None
+    assert decision.results["as is"].minus_best.high == pytest.approx(-decision.over_as_is.low)
 
 
 @pytest.mark.parametrize(
@@ -136,50 +136,67 @@ def test_the_model_as_it_is_is_recommended_where_no_training_is_distinguishably_
         {"baseline": [0.70, 0.71, 0.69], "best": [0.62, 0.59, 0.80]},
     ],
 )
-def test_a_training_that_is_distinguishably_better_than_the_model_as_it_is_is_taken(
+def test_a_training_that_is_distinguishably_better_than_the_pretrained_model_is_recommended(
     tested: dict[Role, list[float]],
 ) -> None:
-    found = decide(confirmed(tested), AS_IS)
-    assert found.recommended is not None
-    assert found.recommended.setting.role in ("baseline", "best")
-    assert found.model is not None
-    assert found.model.role == found.recommended.setting.role
+    decision = decide(confirmed(tested), AS_IS)
+    assert decision.recommended is not None
+    assert decision.recommended.setting.role in ("baseline", "best")
+    assert decision.model is not None
+    assert decision.model.role == decision.recommended.setting.role
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
     [(0.1, "better by 0.100"), (-0.1, "worse by 0.100"), (0.0001, "not distinguishable (+0.000)")],
 )
-def test_two_numbers_that_no_seed_moves_differ_where_three_digits_show_it(value: float, words: str) -> None:
-    assert in_words(Estimate(value, value, value, 0.0, 0)) == words
+def test_two_numbers_without_seeds_differ_if_three_digits_show_it(value: float, words: str) -> None:
+    assert describe(Estimate(value, value, value, 0.0, 0)) == words
 
 
-def test_one_seed_cannot_beat_the_model_as_it_is_and_no_repeat_decides_nothing() -> None:
+def test_a_cheap_setting_that_is_no_better_than_no_training_is_not_recommended() -> None:
+    tested: dict[Role, list[float]] = {
+        "baseline": [0.68, 0.69, 0.70],
+        "best": [0.7, 0.8, 0.9],
+        "cheapest": [0.6, 0.65, 0.58],
+    }
+    decision = decide(confirmed(tested), AS_IS)
+    assert decision.recommended is not None
+    assert decision.recommended.setting.role == "baseline"
+    without = decide(confirmed(tested))
+    assert without.recommended is not None
+    assert without.recommended.setting.role == "cheapest"
+
+
+def test_one_seed_cannot_beat_the_pretrained_model_and_without_repeats_nothing_is_decided() -> None:
     alone = decide(confirmed({"best": [0.9]}), AS_IS)
     assert alone.recommended is not None
     assert alone.recommended.setting.role == "as is"
     nothing = decide(confirmed({"best": []}), AS_IS)
-    assert (nothing.recommended, nothing.over_as_is, dict(nothing.standings)) == (None, None, {})
+    assert (nothing.recommended, nothing.over_as_is, dict(nothing.results)) == (None, None, {})
 
 
 def test_of_settings_that_cost_the_same_the_better_one_is_recommended() -> None:
-    found = decide(confirmed({"baseline": [0.75, 0.70, 0.72], "best": [0.76, 0.69, 0.74]}))
-    assert found.verdict == "not distinguishable"
-    assert found.recommended is not None
-    assert found.recommended.setting.role == "best"
+    decision = decide(confirmed({"baseline": [0.75, 0.70, 0.72], "best": [0.76, 0.69, 0.74]}))
+    assert decision.verdict == "not distinguishable"
+    assert decision.recommended is not None
+    assert decision.recommended.setting.role == "best"
 
 
-def test_the_model_to_take_is_the_best_on_the_validation_split_not_on_the_test_split() -> None:
-    done = confirmed({"best": [0.8, 0.9, 0.7]})
-    repeats = [Repeat("best", one.name, one.seed, -one.tested, one.tested, 1.0, 1.0) for one in done.repeats]
-    found = decide(Confirmation(done.settings, repeats, {}))
-    assert found.model is not None
-    assert found.model.tested == 0.7
-    assert found.verdict is None
+def test_the_recommended_model_is_the_best_on_the_validation_split_not_on_the_test_split() -> None:
+    confirmation = confirmed({"best": [0.8, 0.9, 0.7]})
+    repeats = [
+        Repeat("best", repeat.name, repeat.seed, -repeat.tested, repeat.tested, 1.0, 1.0)
+        for repeat in confirmation.repeats
+    ]
+    decision = decide(Confirmation(confirmation.settings, repeats, {}))
+    assert decision.model is not None
+    assert decision.model.tested == 0.7
+    assert decision.verdict is None
 
 
 def test_a_setting_whose_repeats_all_failed_does_not_stop_the_decision() -> None:
-    found = decide(confirmed({"baseline": [], "best": [0.8, 0.81, 0.79]}))
-    assert (found.gain, found.verdict, found.detectable) == (None, None, None)
-    assert found.recommended is not None
+    decision = decide(confirmed({"baseline": [], "best": [0.8, 0.81, 0.79]}))
+    assert (decision.gain, decision.verdict, decision.detectable) == (None, None, None)
+    assert decision.recommended is not None
     assert decide(confirmed({"baseline": [0.7], "best": []})).recommended is None

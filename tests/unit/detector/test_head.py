@@ -1,4 +1,4 @@
-"""Class rows of pretrained weights: which are kept, in which order, and what becomes of the others."""
+"""Class rows of pretrained weights: the rows that are kept, their order, and the new rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stages.params import file as params_file
 from stages.params.schema import Data
 from tests.helpers.project import SOURCE
 
-GIVEN = params_file.read(SOURCE / "params.yaml")
+VALUES = params_file.read(SOURCE / "params.yaml")
 COCO = ["person", "bicycle", "car", *(f"thing {number}" for number in range(3, 79)), "toothbrush"]
 """Eighty names, those that the tests use at COCO's places."""
 
@@ -51,13 +51,13 @@ def weights(tmp_path: Path) -> Weights:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "prepared"
-    small = {**GIVEN["data"], "split": {"train": 8, "val": 4, "test": 4}, "imgsz": 64}
+    small = {**VALUES["data"], "split": {"train": 8, "val": 4, "test": 4}, "imgsz": 64}
     prepare(Data.model_validate(small), out, workers=1)
     return out
 
 
 def arguments(**changes: Any) -> dict[str, Any]:
-    content = {**GIVEN, "epochs": 1, "imgsz": 64, "batch": 8, "device": "cpu", **changes}
+    content = {**VALUES, "epochs": 1, "imgsz": 64, "batch": 8, "device": "cpu", **changes}
     return params_file.validate(content).training()
 
 
@@ -127,15 +127,15 @@ def test_a_map_names_the_classes_of_the_model(weights: Weights) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("head_value", "message"),
     [
         ({"person": "Norml"}, "head: person: 'Norml' is not a class of w.pt, which has Normal, Fall"),
         ({"person": ["Fall", "Up"]}, "head: person: 'Up' is not a class of w.pt"),
     ],
 )
-def test_a_name_that_the_model_does_not_have_is_refused(asked: Any, told: str) -> None:
-    with pytest.raises(Failure, match=told):
-        class_rows(asked, ["person"], ["Normal", "Fall"], "w.pt")
+def test_a_name_that_the_model_does_not_have_is_refused(head_value: Any, message: str) -> None:
+    with pytest.raises(Failure, match=message):
+        class_rows(head_value, ["person"], ["Normal", "Fall"], "w.pt")
 
 
 def test_a_long_list_of_names_is_cut() -> None:
@@ -158,7 +158,7 @@ def test_head_new_and_unknown_classes_leave_the_file_as_it_is(weights: Weights) 
 
 
 @pytest.mark.parametrize(
-    ("known", "classes", "asked"),
+    ("model_classes", "classes", "head_value"),
     [
         (["Normal"], ["person"], "keep"),
         (["person"], ["person"], "new"),
@@ -166,17 +166,17 @@ def test_head_new_and_unknown_classes_leave_the_file_as_it_is(weights: Weights) 
     ],
 )
 def test_with_as_many_classes_the_rows_are_new_too(
-    weights: Weights, known: list[str], classes: list[str], asked: str
+    weights: Weights, model_classes: list[str], classes: list[str], head_value: str
 ) -> None:
     """Ultralytics would copy them by their place."""
-    path = weights(names=known)
-    start = start_from(str(path), asked, classes)
+    path = weights(names=model_classes)
+    start = start_from(str(path), head_value, classes)
     assert start.kept == ()
     old, new = load_checkpoint(str(path))[0], load_checkpoint(start.model)[0]
     assert new.names == dict(enumerate(classes))
     for before, after in zip(rows(old), rows(new), strict=True):
         for place in range(len(classes)):
-            assert not any(same_row(after, place, before, source) for source in range(len(known)))
+            assert not any(same_row(after, place, before, source) for source in range(len(model_classes)))
 
 
 def test_the_same_weights_in_another_folder_give_the_same_file_without_paths(weights: Weights, tmp_path: Path) -> None:
@@ -215,9 +215,9 @@ def test_every_branch_of_every_detector_is_kept_and_predicts(weights: Weights, a
         for before, after in zip(rows(old, branch), rows(new, branch), strict=True):
             assert same_row(after, 0, before, 0)
             assert same_row(after, 1, before, 2)
-    found = YOLO(start.model).predict(np.zeros((64, 64, 3), np.uint8), imgsz=64, conf=0.0, verbose=False)[0]
-    assert found.names == {0: "person", 1: "car"}
-    assert set(found.boxes.cls.tolist()) <= {0.0, 1.0}
+    predicted = YOLO(start.model).predict(np.zeros((64, 64, 3), np.uint8), imgsz=64, conf=0.0, verbose=False)[0]
+    assert predicted.names == {0: "person", 1: "car"}
+    assert set(predicted.boxes.cls.tolist()) <= {0.0, 1.0}
 
 
 def test_another_kind_of_head_is_refused_in_one_line(weights: Weights) -> None:
@@ -259,10 +259,10 @@ def test_a_training_starts_from_the_kept_rows_and_names_the_users_model(
 def test_head_new_draws_the_rows_as_ultralytics_does(weights: Weights, data: Path, tmp_path: Path) -> None:
     path = weights()
     ours = train(arguments(model=str(path), head="new"), data, tmp_path / "ours")
-    given = {key: value for key, value in arguments().items() if key not in ("model", "head")}
+    rest = {key: value for key, value in arguments().items() if key not in ("model", "head")}
     bare = Trainer(
         overrides={
-            **given, "model": str(path), "cls_remap": False, "data": str(data / "data.yaml"), "plots": False,
+            **rest, "model": str(path), "cls_remap": False, "data": str(data / "data.yaml"), "plots": False,
             "project": str(tmp_path / "bare"), "name": "run",
         }
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""train(): a function of its parameters, its data and its seed, and nothing else."""
+"""train(): a function of its parameters, its data and its seed only."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from stages.params import file as params_file
 from stages.params.schema import Data
 from tests.helpers.project import SOURCE
 
-GIVEN = params_file.read(SOURCE / "params.yaml")
+VALUES = params_file.read(SOURCE / "params.yaml")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "prepared"
-    small = {**GIVEN["data"], "split": {"train": 16, "val": 4, "test": 4}, "imgsz": 64}
+    small = {**VALUES["data"], "split": {"train": 16, "val": 4, "test": 4}, "imgsz": 64}
     prepare(Data.model_validate(small), out, workers=1)
     return out
 
 
 def arguments(**changes: Any) -> dict[str, Any]:
     small = {"epochs": 2, "imgsz": 64, "device": "cpu"}
-    return params_file.validate({**GIVEN, **small, **changes}).training()
+    return params_file.validate({**VALUES, **small, **changes}).training()
 
 
 def digest(path: Path) -> str:
@@ -46,7 +46,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Train
     return train(arguments(), data, tmp_path_factory.mktemp("trained"), [epochs.append]), epochs
 
 
-def test_each_epoch_is_told_once_and_the_closing_validation_is_none(trained: tuple[Trained, list[Epoch]]) -> None:
+def test_listeners_get_each_epoch_once_and_not_the_closing_validation(trained: tuple[Trained, list[Epoch]]) -> None:
     result, epochs = trained
     assert [(epoch.number, epoch.of) for epoch in epochs] == [(1, 2), (2, 2)]
     assert {"mAP50", "mAP50-95", "precision", "recall", "train/box_loss", "val/cls_loss"} <= epochs[0].metrics.keys()
@@ -93,12 +93,12 @@ def test_the_weights_name_no_place_and_no_date(trained: tuple[Trained, list[Epoc
         assert place not in str(content["train_args"])
 
 
-def test_nothing_is_left_behind_but_the_weights(trained: tuple[Trained, list[Epoch]], data: Path) -> None:
+def test_only_the_weights_remain(trained: tuple[Trained, list[Epoch]], data: Path) -> None:
     assert [path.name for path in trained[0].model.parent.iterdir()] == ["best.pt"]
     assert not list(data.rglob("*.cache")), "DVC would see other data"
 
 
-def test_what_a_listener_raises_ends_the_training(data: Path, tmp_path: Path) -> None:
+def test_an_exception_of_a_listener_ends_the_training(data: Path, tmp_path: Path) -> None:
     class Pruned(Exception):
         pass
 
@@ -115,7 +115,7 @@ def test_any_argument_of_ultralytics_is_passed_on(data: Path, tmp_path: Path) ->
     assert torch.load(result.model, weights_only=False)["train_args"]["degrees"] == 12.5
 
 
-def test_half_a_batch_in_silence_is_a_failure(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silently_halved_batch_is_a_failure(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ultralytics halves the batch where memory runs out in the first epoch, and says nothing in the results."""
     forward = training.Trainer.preprocess_batch
     calls = []
@@ -127,7 +127,7 @@ def test_half_a_batch_in_silence_is_a_failure(data: Path, tmp_path: Path, monkey
         return forward(trainer, batch)
 
     monkeypatch.setattr(training.Trainer, "preprocess_batch", once_out_of_memory)
-    with pytest.raises(TrainingFailed, match="out of memory at batch 4, and Ultralytics went on with 2"):
+    with pytest.raises(TrainingFailed, match="out of memory at batch 4, and Ultralytics continued with 2"):
         train(arguments(), data, tmp_path)
 
 
@@ -157,13 +157,13 @@ def test_a_loss_that_is_no_number_is_a_failure(
         train(arguments(), data, tmp_path)
 
 
-def test_processes_are_followed_through_a_file(data: Path, tmp_path: Path) -> None:
+def test_processes_send_their_states_through_a_file(data: Path, tmp_path: Path) -> None:
     """Several GPUs: Ultralytics' own launcher, here with one process on the CPU."""
-    told: list[dict[str, Any]] = []
+    states: list[dict[str, Any]] = []
     trainer = several(data, tmp_path)
-    training.train_in_processes(trainer, lambda state: told.append(dict(state)), tmp_path / "epochs.jsonl")
-    assert [(state["epoch"], state["closing"]) for state in told] == [(1, False), (2, False), (3, True)]
-    assert "metrics/mAP50(B)" in told[0]["metrics"]
+    training.train_in_processes(trainer, lambda state: states.append(dict(state)), tmp_path / "epochs.jsonl")
+    assert [(state["epoch"], state["closing"]) for state in states] == [(1, False), (2, False), (3, True)]
+    assert "metrics/mAP50(B)" in states[0]["metrics"]
     assert (tmp_path / "run" / "weights" / "best.pt").is_file()
     assert not list((HOME / "Ultralytics" / "DDP").iterdir())
 
@@ -185,14 +185,14 @@ def test_a_process_that_fails_is_a_failure(data: Path, tmp_path: Path) -> None:
         training.train_in_processes(trainer, lambda state: None, tmp_path / "epochs.jsonl")
 
 
-def test_only_the_first_process_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_process_writes_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ultralytics calls back in every process, and the others have no metrics."""
     monkeypatch.setattr(training, "RANK", 1)
     training._append_state(tmp_path / "epochs.jsonl", None)  # type: ignore[arg-type]
     assert not (tmp_path / "epochs.jsonl").exists()
 
 
-def test_what_ultralytics_refuses_is_a_failure_and_a_listeners_error_is_its_own(data: Path, tmp_path: Path) -> None:
+def test_a_refusal_of_ultralytics_is_a_failure_and_an_error_of_a_listener_is_not(data: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match="Invalid CUDA"):
         train(arguments(device="7"), data, tmp_path)
 
@@ -204,10 +204,10 @@ def test_what_ultralytics_refuses_is_a_failure_and_a_listeners_error_is_its_own(
 
 
 def several(data: Path, out: Path, epochs: int = 2) -> training.Trainer:
-    """A trainer that is to train in processes of its own; on a CPU it takes one, as if there were one GPU."""
+    """Return a trainer that trains in other processes; on a CPU it uses one, as if there were one GPU."""
     places = {"data": str(data / "data.yaml"), "project": str(out), "name": "run", "exist_ok": True, "plots": False}
-    given = {key: value for key, value in arguments(epochs=epochs).items() if key != "head"}
-    trainer = training.Trainer(overrides={**given, **places})
+    rest = {key: value for key, value in arguments(epochs=epochs).items() if key != "head"}
+    trainer = training.Trainer(overrides={**rest, **places})
     trainer.ddp, trainer.world_size = True, 1
     return trainer
 

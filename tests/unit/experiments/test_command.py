@@ -1,14 +1,18 @@
-"""Which command asks for the study; test_study.py asks the real ones."""
+"""The dvc commands that ask for the study. tests/pipeline/test_search.py runs real ones."""
 
 from __future__ import annotations
 
 import io
 import pickle
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from stages import study as study_stage
 from stages.base.failures import BadParams
 from stages.experiments import command as dvc_command
+from stages.experiments.command import Request
 
 
 @pytest.mark.parametrize(
@@ -37,7 +41,7 @@ def test_another_command_is_not_dvc(command: list[str]) -> None:
     assert dvc_command.arguments_of(command) is None
 
 
-def test_by_hand_it_runs_and_the_environment_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dvc_the_study_runs_and_the_environment_overrides_that(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_STAGE", raising=False)
     monkeypatch.delenv("STUDY", raising=False)
     assert dvc_command.is_asked_for()
@@ -48,21 +52,63 @@ def test_by_hand_it_runs_and_the_environment_overrides(monkeypatch: pytest.Monke
         dvc_command.is_asked_for()
 
 
-def test_under_an_unknown_runner_it_is_deferred(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that uses DVC as a library has no command line to read."""
+@pytest.fixture
+def under_dvc(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Set the environment of a stage that DVC runs."""
     monkeypatch.delenv("STUDY", raising=False)
     monkeypatch.delenv("DVC_EXP_BASELINE_REV", raising=False)
     monkeypatch.setenv("DVC_STAGE", "study")
-    monkeypatch.setattr(dvc_command, "dvc_above", lambda: None)
-    assert not dvc_command.is_asked_for()
+    return monkeypatch
 
 
-def test_what_dvc_packed_is_read_without_running_anything() -> None:
+def test_a_program_that_uses_dvc_as_a_library_defers_the_study(under_dvc: pytest.MonkeyPatch) -> None:
+    """Such a program has no command line to read."""
+    under_dvc.setattr(dvc_command, "find_dvc", lambda: None)
+    assert dvc_command.read_request() == Request(False, "the dvc command that started this stage could not be read")
+
+
+@pytest.mark.parametrize(
+    ("command", "request_"),
+    [
+        (["dvc", "repro"], Request(False, "the command was `dvc repro`")),
+        (["python", "-m", "dvc", "repro", "-f", "train"], Request(False, "the command was `dvc repro -f train`")),
+        (["dvc", "repro", "train", "tune"], Request(True, "`dvc repro` had the targets train, tune")),
+        (["dvc", "exp", "run", "-n", "tune"], Request(False, "`dvc repro` had no targets")),
+    ],
+)
+def test_a_request_names_the_targets_of_the_command(
+    under_dvc: pytest.MonkeyPatch, command: list[str], request_: Request
+) -> None:
+    under_dvc.setattr(dvc_command, "find_dvc", lambda: SimpleNamespace(cmdline=lambda: command))
+    assert dvc_command.read_request() == request_
+
+
+def test_a_request_names_the_targets_of_an_experiment(under_dvc: pytest.MonkeyPatch) -> None:
+    under_dvc.setenv("DVC_EXP_BASELINE_REV", "a" * 40)
+    under_dvc.setattr(dvc_command, "targets_of_experiment", lambda: ["dvc.yaml:tune"])
+    assert dvc_command.read_request() == Request(True, "`dvc exp run` had the targets dvc.yaml:tune")
+    under_dvc.setattr(dvc_command, "targets_of_experiment", list)
+    assert dvc_command.read_request() == Request(False, "`dvc exp run` had no targets")
+
+
+def test_a_deferred_study_prints_the_targets_that_were_read(
+    under_dvc: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    under_dvc.setenv("DVC_EXP_BASELINE_REV", "a" * 40)
+    under_dvc.setattr(dvc_command, "targets_of_experiment", lambda: ["train", "evaluate"])
+    under_dvc.setattr(study_stage, "REPORT", tmp_path)
+    study_stage.main()
+    assert capsys.readouterr().out == (
+        "no study was asked for: `dvc exp run tune` runs one (`dvc exp run` had the targets train, evaluate)\n"
+    )
+
+
+def test_the_arguments_that_dvc_packed_are_read_without_running_code() -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return print, ("run!",)
 
     plain = {"args": (), "kwargs": {"targets": ["tune"]}}
-    assert dvc_command._Plain(io.BytesIO(pickle.dumps(plain))).load() == plain
+    assert dvc_command._PlainUnpickler(io.BytesIO(pickle.dumps(plain))).load() == plain
     with pytest.raises(pickle.UnpicklingError):
-        dvc_command._Plain(io.BytesIO(pickle.dumps(Trap()))).load()
+        dvc_command._PlainUnpickler(io.BytesIO(pickle.dumps(Trap()))).load()

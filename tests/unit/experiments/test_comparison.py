@@ -1,4 +1,4 @@
-"""The table of everything that was run: from DVC's own data, and as the command that users type."""
+"""The table of all runs: from DVC's data, and as the command of a user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from dvc.repo.experiments.serialize import (
 )
 
 from stages.experiments import comparison
-from stages.experiments.comparison import Comparison, comma_separated, compare, markdown, terminal
+from stages.experiments.comparison import Comparison, compare
+from stages.experiments.tables import comma_separated, markdown, terminal
 from tests.helpers.project import Project
 
 HEAD, OLD = "a" * 40, "b" * 40
@@ -29,7 +30,7 @@ PARAMS = {"epochs": 4, "lr0": 0.002, "device": None, "data": {"source": "synthet
 
 
 def data(value: Any = 0.5, params: dict[str, Any] | None = None, test: Any = 0.4, figures: int = 1) -> SerializableExp:
-    """What DVC tells of a run; a test of None is a file that is missing."""
+    """Return DVC's data of a run; if `test` is None, the file of test metrics is missing."""
     absent = {"error": FileNotFoundError(2, "No such file or directory")}
     tested = absent if test is None else {"data": {"mAP50": test, "ms_per_image": 10.0}}
     return SerializableExp(
@@ -49,44 +50,47 @@ def _out(digest: str, files: int | None) -> ExpOut:
 
 
 def experiment(name: str, made: SerializableExp | SerializableError) -> ExpRange:
-    found = isinstance(made, SerializableExp)
-    one = ExpState(rev=f"of {name}", name=name, data=made if found else None, error=None if found else made)
-    return ExpRange([one], name=name)
+    is_readable = isinstance(made, SerializableExp)
+    data, error = (made, None) if is_readable else (None, made)
+    return ExpRange([ExpState(rev=f"of {name}", name=name, data=data, error=error)], name=name)
 
 
 def compared(*experiments: ExpRange, here: SerializableExp | None = None, old: tuple[ExpRange, ...] = ()) -> Comparison:
-    """A baseline with these experiments, and others that hang on an older commit."""
+    """Compare a baseline with these experiments, and with `old` experiments of an older commit."""
     states = [
         ExpState(rev="workspace", data=here or data()),
         ExpState(rev=HEAD, data=data(), experiments=list(experiments) or None),
         ExpState(rev=OLD, data=data(), experiments=list(old) or None),
     ]
-    kept = {one.name: (one.revs[0].rev, start) for start, ones in ((OLD, old), (HEAD, experiments)) for one in ones}
-    return compare(states, {name: entry for name, entry in kept.items() if name}, HEAD)
+    starts = [*((OLD, run) for run in old), *((HEAD, run) for run in experiments)]
+    return compare(states, {run.name: (run.revs[0].rev, start) for start, run in starts if run.name}, HEAD)
 
 
-def names(found: Comparison) -> list[str]:
-    return [run.name for run in found.runs]
+def names(table: Comparison) -> list[str]:
+    return [run.name for run in table.runs]
 
 
-def row(found: Comparison, name: str) -> dict[str, str]:
-    return next(one for one in csv.DictReader(io.StringIO(comma_separated(found))) if one["run"] == name)
+def row(table: Comparison, name: str) -> dict[str, str]:
+    return next(row for row in csv.DictReader(io.StringIO(comma_separated(table))) if row["run"] == name)
 
 
 # Rows -----------------------------------------------------------------------------------------------------------------
 
 
 def test_the_best_on_the_validation_split_is_first_and_a_missing_number_last() -> None:
-    ones = [
-        experiment(name, data(value)) for name, value in (("b", 0.6), ("nan", float("nan")), ("a", 0.6), ("c", 0.9))
+    values = {"b": 0.6, "nan": float("nan"), "a": 0.6, "c": 0.9}
+    assert names(compared(*(experiment(name, data(value)) for name, value in values.items()))) == [
+        "c",
+        "b",
+        "a",
+        "baseline-aaaaaaa",
+        "nan",
     ]
-    assert names(compared(*ones)) == ["c", "b", "a", "baseline-aaaaaaa", "nan"]
 
 
 def test_a_pretrained_model_without_training_is_first_and_once_for_each_size(tmp_path: Path) -> None:
     def pretrained(value: float, imgsz: int, as_is: float, **others: Any) -> SerializableExp:
-        given = {"model": "yolov8n.pt", "head": {"person": "Normal"}, "imgsz": imgsz, **others}
-        made = data(value, given)
+        made = data(value, {"model": "yolov8n.pt", "head": {"person": "Normal"}, "imgsz": imgsz, **others})
         made.metrics[comparison.TRAINED]["data"] |= {"as_is_mAP50": as_is, "as_is_test_mAP50": as_is / 2}
         return made
 
@@ -95,15 +99,15 @@ def test_a_pretrained_model_without_training_is_first_and_once_for_each_size(tmp
         experiment("b", pretrained(0.9, 320, 0.6, lr0=0.1)),
         experiment("c", pretrained(0.7, 416, 0.65)),
     ]
-    found = compared(*runs)
-    assert names(found) == ["as-is", "as-is", "b", "a", "c", "baseline-aaaaaaa"]
-    larger, smaller = found.runs[:2]
+    table = compared(*runs)
+    assert names(table) == ["as-is", "as-is", "b", "a", "c", "baseline-aaaaaaa"]
+    larger, smaller = table.runs[:2]
     assert larger.numbers["val_mAP50"] == 0.65
     assert larger.numbers["test_mAP50"] == 0.325
     assert (larger.numbers["train_seconds"], larger.numbers["ms_per_image"]) == (0.0, None)
     assert larger.changes == {"model": "yolov8n.pt", "head": "{person: Normal}", "imgsz": 416}
     assert "lr0" not in smaller.changes
-    assert "as is" in terminal(found, 120)
+    assert "as is" in terminal(table, 120)
 
 
 @pytest.mark.parametrize(
@@ -116,21 +120,21 @@ def test_a_pretrained_model_without_training_is_first_and_once_for_each_size(tmp
         ("tune-0a1b2c-008", data(figures=6), "trial"),
     ],
 )
-def test_a_kind_is_told_by_the_name_and_by_the_whole_report_of_a_study(
+def test_the_kind_of_a_run_follows_from_its_name_and_from_the_figures_of_its_decision(
     name: str, made: SerializableExp, kind: str
 ) -> None:
     assert row(compared(experiment(name, made)), name)["kind"] == kind
 
 
-def test_what_varies_is_told_for_training_and_data_but_not_for_the_study() -> None:
+def test_changed_parameters_of_training_and_data_are_shown_but_not_those_of_the_study() -> None:
     params = {"epochs": 5, "device": "cpu", "data": {"source": "yolo", "seed": 0}, "tune": {"trials": 40}, "lr0": 1 / 3}
-    found = compared(experiment("other", data(params=params)), experiment("same", data()))
-    assert row(found, "other")["varies"] == f"epochs 5, lr0 {1 / 3}, device cpu, data.source yolo"
-    assert row(found, "same")["varies"] == row(found, "baseline-aaaaaaa")["varies"] == "-"
-    assert "epochs 5, lr0 0.3333, device cpu" in markdown(found)
+    table = compared(experiment("other", data(params=params)), experiment("same", data()))
+    assert row(table, "other")["varies"] == f"epochs 5, lr0 {1 / 3}, device cpu, data.source yolo"
+    assert row(table, "same")["varies"] == row(table, "baseline-aaaaaaa")["varies"] == "-"
+    assert "epochs 5, lr0 0.3333, device cpu" in markdown(table)
 
 
-def test_a_key_that_only_one_side_knows_is_told() -> None:
+def test_a_key_that_only_one_run_has_is_shown() -> None:
     older = data(params={"mosaic": 0.5})
     del older.params[comparison.PARAMS]["data"]["lr0"]
     assert row(compared(experiment("older", older)), "older")["varies"] == "mosaic 0.5, lr0 -"
@@ -147,35 +151,35 @@ def test_the_workspace_has_a_row_only_where_its_results_are_not_the_last_commits
 
 def test_metrics_that_are_not_those_of_edited_params_are_not_shown() -> None:
     states = [ExpState(rev="workspace", data=data(0.9, {"epochs": 9})), ExpState(rev=HEAD, data=data())]
-    found = compare(states, {}, HEAD, edited="epochs in params.yaml was changed since the last run")
-    assert (row(found, "workspace")["varies"], row(found, "workspace")["val_mAP50"]) == ("epochs 9", "")
-    assert names(found) == ["baseline-aaaaaaa", "workspace"]
-    assert "left out: the workspace's numbers: epochs in params.yaml was changed" in terminal(found, 100)
+    table = compare(states, {}, HEAD, edited="epochs in params.yaml was changed since the last run")
+    assert (row(table, "workspace")["varies"], row(table, "workspace")["val_mAP50"]) == ("epochs 9", "")
+    assert names(table) == ["baseline-aaaaaaa", "workspace"]
+    assert "left out: the workspace's numbers: epochs in params.yaml was changed" in terminal(table, 100)
 
 
 def test_experiments_of_an_older_commit_stay_and_of_two_with_one_name_the_newer_counts() -> None:
-    found = compared(experiment("twice", data(0.7)), old=(experiment("earlier", data(0.8)), experiment("once", data())))
-    assert names(found) == ["earlier", "twice", "baseline-aaaaaaa", "once"]
+    table = compared(experiment("twice", data(0.7)), old=(experiment("earlier", data(0.8)), experiment("once", data())))
+    assert names(table) == ["earlier", "twice", "baseline-aaaaaaa", "once"]
     older, newer = experiment("twice", data(0.6)), experiment("twice", data(0.7))
     newer.revs[0].rev = "newer"
     states = [
         ExpState(rev=HEAD, data=data(), experiments=[older]),
         ExpState(rev=OLD, data=data(), experiments=[newer]),
     ]
-    found = compare(states, {"twice": ("newer", OLD)}, HEAD)
-    assert [run.numbers["val_mAP50"] for run in found.runs if run.name == "twice"] == [0.7]
+    table = compare(states, {"twice": ("newer", OLD)}, HEAD)
+    assert [run.numbers["val_mAP50"] for run in table.runs if run.name == "twice"] == [0.7]
 
 
-def test_what_has_no_results_is_counted() -> None:
+def test_experiments_without_results_are_counted() -> None:
     states = [ExpState(rev=HEAD, data=data())]
-    found = compare(states, {}, HEAD, {"failed": 2, "queued": 1})
-    for text in (terminal(found, 100), markdown(found)):
+    table = compare(states, {}, HEAD, {"failed": 2, "queued": 1})
+    for text in (terminal(table, 100), markdown(table)):
         assert "without results: 2 failed, 1 queued; `dvc queue status` shows them" in text
         assert "no experiments yet" not in text
     assert "without results" not in terminal(compare(states, {}, HEAD), 100)
 
 
-# What cannot be read --------------------------------------------------------------------------------------------------
+# Unreadable runs ------------------------------------------------------------------------------------------------------
 
 
 def without(path: str) -> SerializableExp:
@@ -202,32 +206,32 @@ def holding(path: str, content: Any) -> SerializableExp:
     ],
 )
 def test_an_experiment_that_cannot_be_read_is_named_and_the_others_are_shown(made: Any, why: str) -> None:
-    found = compared(experiment("broken", made), experiment("whole", data(0.9)))
-    assert names(found) == ["whole", "baseline-aaaaaaa"]
-    assert f"left out: broken: {why}" in terminal(found, 100).splitlines()
+    table = compared(experiment("broken", made), experiment("complete", data(0.9)))
+    assert names(table) == ["complete", "baseline-aaaaaaa"]
+    assert f"left out: broken: {why}" in terminal(table, 100).splitlines()
 
 
 def test_an_experiment_whose_start_is_not_in_this_clone_is_named() -> None:
-    found = compare([ExpState(rev=HEAD, data=data())], {"far": ("of far", OLD)}, HEAD)
-    assert found.unreadable == [
+    table = compare([ExpState(rev=HEAD, data=data())], {"far": ("of far", OLD)}, HEAD)
+    assert table.unreadable == [
         "far: DVC does not list it; is the commit bbbbbbb, from which it started, in this clone?"
     ]
 
 
 def test_a_missing_test_is_a_dash_and_so_is_one_of_another_model() -> None:
     stale = replace(data(test=0.9), deps={comparison.MODEL: ExpDep("the model before", 1, None)})
-    found = compared(experiment("tune-0a1b2c-001", data(test=None)), experiment("stale", stale))
+    table = compared(experiment("tune-0a1b2c-001", data(test=None)), experiment("stale", stale))
     for name in ("tune-0a1b2c-001", "stale"):
-        assert (row(found, name)["test_mAP50"], row(found, name)["ms_per_image"]) == ("", "")
-    assert row(found, "baseline-aaaaaaa")["test_mAP50"] == "0.4"
-    line = next(line for line in markdown(found).splitlines() if "stale" in line)
+        assert (row(table, name)["test_mAP50"], row(table, name)["ms_per_image"]) == ("", "")
+    assert row(table, "baseline-aaaaaaa")["test_mAP50"] == "0.4"
+    line = next(line for line in markdown(table).splitlines() if "stale" in line)
     assert [cell.strip() for cell in line.split("|")[6:9]] == ["-", "60.0", "-"]
 
 
 def test_without_a_baseline_one_line_says_how_to_make_experiments() -> None:
     states = [ExpState(rev="workspace", data=without(comparison.TRAINED))]
-    found = compare([*states, ExpState(rev=HEAD, data=without(comparison.TRAINED))], {}, HEAD)
-    assert terminal(found, 100).splitlines() == [
+    table = compare([*states, ExpState(rev=HEAD, data=without(comparison.TRAINED))], {}, HEAD)
+    assert terminal(table, 100).splitlines() == [
         f"left out: baseline-aaaaaaa: {comparison.TRAINED} is missing",
         "no experiments yet: `dvc exp run --queue -S epochs=3,5 -S imgsz=128,160`, then `dvc queue start`",
     ]
@@ -239,11 +243,11 @@ def test_without_a_baseline_one_line_says_how_to_make_experiments() -> None:
 
 
 def test_the_best_of_each_split_is_marked() -> None:
-    found = compared(experiment("best", data(0.81234)), experiment("tested", data(0.7, test=0.75)))
-    cells = {line.split()[0]: line.split() for line in terminal(found, 100).splitlines() if line}
+    table = compared(experiment("best", data(0.81234)), experiment("tested", data(0.7, test=0.75)))
+    cells = {line.split()[0]: line.split() for line in terminal(table, 100).splitlines() if line}
     assert cells["best"] == ["best", "grid", "-", "*0.812", "0.200", "0.400", "60.0", "10.0"]
     assert cells["tested"] == ["tested", "grid", "-", "0.700", "0.200", "*0.750", "60.0", "10.0"]
-    page = markdown(found)
+    page = markdown(table)
     assert page.count("**") == 4
     assert "**0.812**" in page
     assert "**0.750**" in page
@@ -269,21 +273,21 @@ def test_a_bar_in_a_cell_does_not_end_it() -> None:
     assert line.replace("\\|", "").count("|") == 9
 
 
-def test_of_many_runs_the_first_are_shown_the_baseline_always_and_all_in_the_csv() -> None:
-    found = compared(*(experiment(f"run-{place:03d}", data(0.6 + place / 1000)) for place in range(120)))
-    for text, most in ((terminal(found, 100), 40), (markdown(found), 100)):
+def test_a_long_table_shows_the_first_runs_and_the_baseline_and_the_csv_shows_all() -> None:
+    table = compared(*(experiment(f"run-{place:03d}", data(0.6 + place / 1000)) for place in range(120)))
+    for text, most in ((terminal(table, 100), 40), (markdown(table), 100)):
         shown = [word for word in text.split() if word.startswith("run-")]
         assert shown == [f"run-{place:03d}" for place in range(119, 119 - most, -1)]
         assert text.count("baseline-aaaaaaa") == 1
         assert f"of 121 runs the first {most} are shown; all are in reports/comparison.csv" in text
-    assert len(list(csv.DictReader(io.StringIO(comma_separated(found))))) == 121
+    assert len(list(csv.DictReader(io.StringIO(comma_separated(table))))) == 121
     few = compared(*(experiment(f"run-{place}", data(0.6)) for place in range(39)))
     assert "are shown" not in terminal(few, 100)
 
 
 def test_the_csv_has_full_precision_and_every_training_parameter() -> None:
-    found = compared(experiment("one", data(2 / 3, {"mosaic": 1e-05})))
-    assert row(found, "one") == {
+    table = compared(experiment("one", data(2 / 3, {"mosaic": 1e-05})))
+    assert row(table, "one") == {
         "run": "one",
         "kind": "grid",
         "varies": "mosaic 1e-05",
@@ -297,16 +301,16 @@ def test_the_csv_has_full_precision_and_every_training_parameter() -> None:
         "device": "null",
         "mosaic": "1e-05",
     }
-    assert row(found, "baseline-aaaaaaa")["mosaic"] == ""
+    assert row(table, "baseline-aaaaaaa")["mosaic"] == ""
 
 
 # The command ----------------------------------------------------------------------------------------------------------
 
 
 def shown(project: Project) -> tuple[str, dict[str, dict[str, str]]]:
-    """What it prints, and the rows of the CSV."""
+    """Return the output of the command, and the rows of the CSV by name."""
     done = project.run(sys.executable, "-m", "stages", "compare")
-    rows = {one["run"]: one for one in csv.DictReader(io.StringIO(project.text("reports/comparison.csv")))}
+    rows = {row["run"]: row for row in csv.DictReader(io.StringIO(project.text("reports/comparison.csv")))}
     return done.stdout, rows
 
 
@@ -347,12 +351,12 @@ def test_a_grid_is_compared_while_it_runs_after_it_and_after_the_next_commit(qui
 
 
 @pytest.mark.slow
-def test_trials_are_read_once_and_without_a_commit_one_line_is_told(quick: Project) -> None:
+def test_trials_are_read_once_and_without_a_commit_one_line_is_printed(quick: Project) -> None:
     quick.run(sys.executable, "-m", "stages.study")
     _, rows = shown(quick)
-    trials = {name: one for name, one in rows.items() if one["kind"] == "trial"}
+    trials = {name: row for name, row in rows.items() if row["kind"] == "trial"}
     assert trials
-    assert {one["test_mAP50"] for one in trials.values()} == {""}
+    assert {row["test_mAP50"] for row in trials.values()} == {""}
     cached = [path for path in (quick.root / ".dvc" / "tmp" / "exps" / "cache").rglob("*") if path.is_file()]
     written = {path: path.stat().st_mtime_ns for path in cached}
     assert len(cached) >= len(trials) + 1
@@ -360,5 +364,5 @@ def test_trials_are_read_once_and_without_a_commit_one_line_is_told(quick: Proje
     assert {path: path.stat().st_mtime_ns for path in cached} == written
     quick.run("git", "update-ref", "-d", "HEAD")
     assert quick.run(sys.executable, "-m", "stages", "compare").stdout.startswith(
-        "no commit yet, so nothing to compare"
+        "there is no commit yet and so nothing to compare"
     )

@@ -1,4 +1,4 @@
-"""A grid with names: its points, what is refused before any is queued, and the real queue."""
+"""A grid of named experiments: its points, the values that are refused, and the real queue."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from stages.experiments.grid import check, name_of, points
 from stages.params import file as params_file
 from tests.helpers.project import SOURCE, Project
 
-GIVEN = params_file.read(SOURCE / "params.yaml")
+CONTENT = params_file.read(SOURCE / "params.yaml")
 
 
-def test_points_are_the_product_and_named_after_what_they_vary() -> None:
-    found = points(["epochs=3,5", "imgsz=128,160"])
-    assert [name_of(point) for point in found] == [
+def test_points_are_all_combinations_and_named_after_their_values() -> None:
+    grid = points(["epochs=3,5", "imgsz=128,160"])
+    assert [name_of(point) for point in grid] == [
         "epochs-3_imgsz-128", "epochs-3_imgsz-160", "epochs-5_imgsz-128", "epochs-5_imgsz-160",
     ]  # fmt: skip
     assert (
@@ -26,14 +26,14 @@ def test_points_are_the_product_and_named_after_what_they_vary() -> None:
 
 
 @pytest.mark.parametrize("sweeps", [[], ["epochs"], ["epochs=3", "epochs=5"], ["epochs=[3,"]])
-def test_what_is_no_grid_is_one_line(sweeps: list[str]) -> None:
+def test_a_wrong_grid_is_one_line(sweeps: list[str]) -> None:
     with pytest.raises(BadParams) as refused:
         points(sweeps)
     assert refused.value.status == 2
 
 
 @pytest.mark.parametrize(
-    ("point", "told"),
+    ("point", "message"),
     [
         ({"epochs": "0"}, "epochs: 0 is not allowed; it must be a whole number from 1"),
         ({"epochs": "3", "imgsz": "100"}, "imgsz: 100 is not allowed"),
@@ -43,18 +43,18 @@ def test_what_is_no_grid_is_one_line(sweeps: list[str]) -> None:
         ({"data.source.s.t": "1"}, "data.source.s.t: not in params.yaml"),
     ],
 )
-def test_a_wrong_point_names_key_value_and_what_is_allowed(point: dict[str, str], told: str) -> None:
+def test_a_wrong_point_names_key_value_and_allowed_values(point: dict[str, str], message: str) -> None:
     with pytest.raises(BadParams, match=r"epoch|imgsz|data") as refused:
-        check(point, GIVEN)
-    assert told in str(refused.value)
-    check({"epochs": "3", "lr0": "1e-3", "device": "cpu"}, GIVEN)
+        check(point, CONTENT)
+    assert message in str(refused.value)
+    check({"epochs": "3", "lr0": "1e-3", "device": "cpu"}, CONTENT)
 
 
 def test_a_map_of_class_names_can_be_a_point() -> None:
     first, second = points(["head={person: Normal},keep"])
     assert [name_of(point) for point in (first, second)] == ["head-personNormal", "head-keep"]
     for point in (first, second):
-        check(point, GIVEN)
+        check(point, CONTENT)
 
 
 @pytest.mark.slow
@@ -63,6 +63,6 @@ def test_a_wrong_point_queues_nothing_and_a_point_is_queued_once(quick: Project)
     wrong = quick.run(*grid, "epochs=2,0", check=False)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "2 queued; " in quick.run(*grid, "epochs=2,3").stdout
-    assert "1 queued (there already: epochs-2, epochs-3)" in quick.run(*grid, "epochs=2,3,4").stdout
+    assert "1 queued (already queued or finished: epochs-2, epochs-3)" in quick.run(*grid, "epochs=2,3,4").stdout
     shown = quick.run("dvc", "queue", "status").stdout
     assert [shown.count(f"epochs-{epochs} ") for epochs in (2, 3, 4)] == [1, 1, 1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.experiments.lock import edited_lock, read_lock
+from stages.experiments.lock import edited_lock, parse_lock
 from stages.experiments.names import is_study, study_of, trial_name
 from stages.params.file import read, with_values
 from tests.helpers.project import SOURCE
@@ -35,23 +35,23 @@ def test_a_value_is_read_as_it_was_written(value: object, tmp_path: Path) -> Non
     assert read(file) == {"key": value}
 
 
-def test_a_lock_keeps_its_form_and_knows_the_new_values() -> None:
+def test_an_edited_lock_keeps_its_form_and_has_the_new_values() -> None:
     assert edited_lock(LOCK, {}) == LOCK
     text = edited_lock(LOCK, {"epochs": 77, "lr0": 1e-05}, keep=("check", "prepare"))
-    lock = read_lock(text)
+    lock = parse_lock(text)
     assert set(lock) == {"check", "prepare"}
     assert lock["check"]["params"]["params.yaml"]["epochs"] == 77
     assert lock["check"]["params"]["params.yaml"]["lr0"] == 1e-05
-    assert lock["prepare"] == read_lock(LOCK)["prepare"]
+    assert lock["prepare"] == parse_lock(LOCK)["prepare"]
 
 
 @pytest.mark.parametrize("text", ["", "stages", "a: [", "stages: 3\n"])
-def test_what_is_no_lock_is_told(text: str) -> None:
+def test_another_text_is_not_a_lock(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a dvc\.lock"):
-        read_lock(text)
+        parse_lock(text)
 
 
-def test_a_trial_has_a_name_that_tells_its_study_and_number() -> None:
+def test_the_name_of_a_trial_has_its_study_and_number() -> None:
     assert trial_name("tune-0a1b2c", 7) == "tune-0a1b2c-007"
     assert study_of("tune-0a1b2c-007") == ("tune-0a1b2c", 7)
     assert study_of("tune-0a1b2c-1234") == ("tune-0a1b2c", 1234)

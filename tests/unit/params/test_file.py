@@ -1,4 +1,4 @@
-"""params.yaml: the schema, the file and dvc.yaml say the same, and what is wrong is told in one line."""
+"""params.yaml: the schema, the file and dvc.yaml agree, and a mistake gives a message of one line."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ import pytest
 import yaml
 
 from stages.base.failures import BadParams
+from stages.data.sources import check_source
 from stages.detector.arguments import check_arguments
 from stages.params import file as params_file
 from stages.params.schema import GROUPS, Data, Params, Split, Tune
 from tests.helpers.project import SOURCE
 
-GIVEN = params_file.read(SOURCE / "params.yaml")
+VALUES = params_file.read(SOURCE / "params.yaml")
 
 
 def checked(content: dict[str, Any]) -> Params:
     """Return valid parameters, as stage check finds them valid."""
     params = params_file.validate(content)
+    check_source(params)
     check_arguments(params)
     return params
 
 
 def with_value(key: str, value: Any) -> dict[str, Any]:
-    content = copy.deepcopy(GIVEN)
+    content = copy.deepcopy(VALUES)
     group = content
     *groups, last = key.split(".")
     for name in groups:
@@ -37,14 +39,14 @@ def with_value(key: str, value: Any) -> dict[str, Any]:
 
 
 def test_the_committed_file_is_valid() -> None:
-    assert params_file.load(SOURCE / "params.yaml", SOURCE / "dvc.yaml").epochs == GIVEN["epochs"]
+    assert params_file.load(SOURCE / "params.yaml", SOURCE / "dvc.yaml").epochs == VALUES["epochs"]
 
 
 def test_file_and_schema_have_the_same_keys() -> None:
-    assert list(GIVEN) == list(Params.model_fields)
-    assert list(GIVEN["data"]) == list(Data.model_fields)
-    assert list(GIVEN["tune"]) == list(Tune.model_fields)
-    assert list(GIVEN["data"]["split"]) == list(Split.model_fields)
+    assert list(VALUES) == list(Params.model_fields)
+    assert list(VALUES["data"]) == list(Data.model_fields)
+    assert list(VALUES["tune"]) == list(Tune.model_fields)
+    assert list(VALUES["data"]["split"]) == list(Split.model_fields)
 
 
 def test_dvc_yaml_lists_what_each_stage_reads() -> None:
@@ -111,12 +113,12 @@ def test_a_wrong_value_is_one_line_with_key_value_and_what_is_allowed(key: str, 
 
 
 @pytest.mark.parametrize("device", [None, "cpu", "mps", 0, -1, "0", "0,1"])
-def test_a_device_is_taken_as_ultralytics_takes_it(device: Any) -> None:
+def test_every_device_of_ultralytics_is_allowed(device: Any) -> None:
     assert checked(with_value("device", device)).device == device
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"head": {"persn": "Normal"}}, "head: 'persn' is not a class of data.classes, which has person"),
         ({"head": {"person": []}}, "head: .* is not allowed; it must be keep, new, or a map"),
@@ -130,16 +132,16 @@ def test_a_device_is_taken_as_ultralytics_takes_it(device: Any) -> None:
         ({"data.split": {"train": 10, "val": None, "test": None}}, "three whole numbers, three fractions"),
     ],
 )
-def test_values_that_do_not_go_together_are_refused(changes: dict[str, Any], told: str) -> None:
-    content = copy.deepcopy(GIVEN)
+def test_values_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
+    content = copy.deepcopy(VALUES)
     for key, value in changes.items():
         group, _, name = key.rpartition(".")
         (content[group] if group else content)[name] = value
-    with pytest.raises(BadParams, match=told):
+    with pytest.raises(BadParams, match=message):
         checked(content)
 
 
-def test_a_key_with_several_forms_is_told_once() -> None:
+def test_a_key_with_several_forms_has_one_message() -> None:
     with pytest.raises(BadParams) as caught:
         checked(with_value("head", {"person": 5}))
     assert str(caught.value).count("is not allowed") == 1
@@ -152,14 +154,14 @@ def test_every_wrong_key_is_named_at_once() -> None:
 
 
 def test_a_missing_key_is_named() -> None:
-    content = {key: value for key, value in GIVEN.items() if key != "lr0"}
+    content = {key: value for key, value in VALUES.items() if key != "lr0"}
     with pytest.raises(BadParams, match="lr0: missing"):
         checked(content)
 
 
 @pytest.mark.parametrize("key", [1, None, True])
 def test_a_key_that_is_no_text_is_refused(key: Any) -> None:
-    for content in ({**GIVEN, key: 2}, {**GIVEN, "data": {**GIVEN["data"], key: 2}}):
+    for content in ({**VALUES, key: 2}, {**VALUES, "data": {**VALUES["data"], key: 2}}):
         with pytest.raises(BadParams, match=r"params\.yaml: "):
             checked(content)
 
@@ -170,11 +172,11 @@ def test_an_unknown_key_is_refused(key: str) -> None:
         checked(with_value(key, 3))
 
 
-def test_an_argument_of_ultralytics_is_taken_and_passed_on() -> None:
-    given = checked({**GIVEN, "degrees": 10.0, "cos_lr": True})
-    assert given.training()["degrees"] == 10.0
-    assert given.training()["cos_lr"] is True
-    assert "data" not in given.training()
+def test_an_argument_of_ultralytics_is_allowed_and_passed_on() -> None:
+    params = checked({**VALUES, "degrees": 10.0, "cos_lr": True})
+    assert params.training()["degrees"] == 10.0
+    assert params.training()["cos_lr"] is True
+    assert "data" not in params.training()
 
 
 @pytest.mark.parametrize(
@@ -183,13 +185,13 @@ def test_an_argument_of_ultralytics_is_taken_and_passed_on() -> None:
 )
 def test_an_argument_of_ultralytics_is_checked_by_its_own_rules(key: str, value: Any) -> None:
     with pytest.raises(BadParams, match=key):
-        checked({**GIVEN, key: value})
+        checked({**VALUES, key: value})
 
 
 @pytest.mark.parametrize("key", ["time", "plots", "project", "resume"])
 def test_an_argument_that_this_project_sets_is_refused(key: str) -> None:
     with pytest.raises(BadParams, match=rf"{key}: (set by this project|not a key)"):
-        checked({**GIVEN, key: "x"})
+        checked({**VALUES, key: "x"})
 
 
 def test_an_added_argument_must_be_listed_in_dvc_yaml(tmp_path: Path) -> None:
@@ -214,13 +216,13 @@ def test_a_file_that_is_no_mapping_is_one_line(tmp_path: Path, content: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("space", "told"),
+    ("space", "message"),
     [
         ({"epochs": {"low": 5, "high": 2}}, "tune.space.epochs: low 5 is over high 2"),
         ({"epochs": {"low": 2.0, "high": 5}}, "epochs: 2.0 is not allowed; it must be a whole number"),
         ({"epochs": {"low": 2}}, "needs low and high, or choices"),
-        ({"epochs": {"low": 2, "high": 5, "choices": [3]}}, "choices stand alone"),
-        ({"epochs": {"choices": [3, 3]}}, "name one value twice"),
+        ({"epochs": {"low": 2, "high": 5, "choices": [3]}}, "choices cannot be combined"),
+        ({"epochs": {"choices": [3, 3]}}, "contain one value twice"),
         ({"epochs": {"lo": 2, "high": 5}}, "tune.space.epochs.lo: not a key"),
         ({"imgsz": {"low": 128, "high": 160}}, "imgsz: 129 is not allowed; it must be a multiple of 32"),
         ({"imgsz": {"choices": [100]}}, "imgsz: 100 is not allowed"),
@@ -235,10 +237,10 @@ def test_a_file_that_is_no_mapping_is_one_line(tmp_path: Path, content: str) -> 
         ({"device": {"choices": ["cpu", 0]}}, "it says where a training runs"),
     ],
 )
-def test_a_space_that_is_wrong_is_one_line(space: dict[str, Any], told: str) -> None:
+def test_a_space_that_is_wrong_is_one_line(space: dict[str, Any], message: str) -> None:
     with pytest.raises(BadParams) as caught:
         checked(with_value("tune.space", space))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -279,5 +281,5 @@ def test_hyperband_does_not_compare_trainings_of_unequal_length() -> None:
 
 
 def test_nbs_may_follow_batch() -> None:
-    assert checked({**GIVEN, "nbs": "batch", "batch": 16}).training()["nbs"] == 16
-    assert checked({**GIVEN, "nbs": 64, "batch": 16}).training()["nbs"] == 64
+    assert checked({**VALUES, "nbs": "batch", "batch": 16}).training()["nbs"] == 16
+    assert checked({**VALUES, "nbs": 64, "batch": 16}).training()["nbs"] == 64

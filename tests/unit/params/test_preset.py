@@ -1,4 +1,4 @@
-"""Presets: what they write into params.yaml, what they leave alone, and what is refused."""
+"""Presets: the values that they write to params.yaml, the keys that they leave unchanged, and their checks."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_the_committed_file_is_the_preset_drawn() -> None:
 
 
 @pytest.mark.parametrize(("name", "others"), [("tiny_coco", []), ("finetune", ["data.path=photos"])])
-def test_every_preset_is_valid_and_taken_back_by_drawn(name: str, others: list[str]) -> None:
+def test_every_preset_is_valid_and_drawn_restores_the_file(name: str, others: list[str]) -> None:
     changed = with_preset(TEXT, text_of(name), others)
-    given = params_file.validate(params_file.parsed(changed, "params.yaml"))
-    assert given.model == "yolov8n.pt"
-    assert given.lr0 <= fine_tuning.SAFE_LR0
-    assert fine_tuning.risk(given) == ""
+    params = params_file.validate(params_file.parsed(changed, "params.yaml"))
+    assert params.model == "yolov8n.pt"
+    assert params.lr0 <= fine_tuning.SAFE_LR0
+    assert fine_tuning.risk(params) == ""
     assert with_preset(changed, text_of("drawn"), ["data.path=null"] if others else []) == TEXT
 
 
@@ -57,7 +57,7 @@ def test_comments_and_other_keys_stay() -> None:
     ] == []
 
 
-def test_a_changed_value_is_told_once() -> None:
+def test_each_changed_value_has_one_line() -> None:
     before = params_file.parsed(TEXT, "before")
     after = params_file.parsed(with_preset(TEXT, text_of("tiny_coco"), ["head={person: Normal}"]), "after")
     lines = list(changes(before, after))
@@ -80,46 +80,50 @@ def test_the_command_writes_says_what_changed_and_changes_nothing_where_the_resu
     command = (sys.executable, "-m", "stages", "preset")
     listed = project.run(*command).stdout
     assert all(name in listed for name in ("drawn", "tiny_coco", "finetune"))
-    for arguments, told in (
-        (["nothing"], "error: preset 'nothing' is not known; there are drawn, finetune, tiny_coco"),
+    for arguments, message in (
+        (["nothing"], "error: preset 'nothing' does not exist; the presets are drawn, finetune, tiny_coco"),
         (["finetune"], "error: preset finetune: data: path is null; source yolo needs the folder of the images"),
         (["drawn", "data.path=2024-13-45"], "error: 2024-13-45: not valid YAML"),
         (["drawn", "epochs=none"], "error: preset drawn: epochs: 'none' is not allowed; it must be a whole number"),
     ):
         done = project.run(*command, *arguments, check=False)
         assert done.returncode == 2
-        assert done.stderr.startswith(told)
+        assert done.stderr.startswith(message)
         assert project.text("params.yaml") == before
-    for text, told in (("model: [", "not valid YAML"), ("data: null", "data: must be a mapping"), ("[]", "a mapping")):
+    for text, message in (
+        ("model: [", "not valid YAML"),
+        ("data: null", "data: must be a mapping"),
+        ("[]", "a mapping"),
+    ):
         (project.root / "params.yaml").write_text(text, encoding="utf-8")
         done = project.run(*command, "drawn", check=False)
         assert done.returncode == 2
-        assert told in done.stderr
+        assert message in done.stderr
         assert "Traceback" not in done.stderr
     (project.root / "params.yaml").write_text(before, encoding="utf-8")
     done = project.run(*command, "tiny_coco", "data.zip=photos.zip")
     assert "model: yolov8n.yaml -> yolov8n.pt" in done.stdout
-    assert "`git checkout params.yaml` takes it back" in done.stdout
+    assert "`git checkout params.yaml` restores it" in done.stdout
     assert params_file.read(project.root / "params.yaml")["data"]["zip"] == "photos.zip"
-    assert "has the values of preset tiny_coco already" in project.run(*command, "tiny_coco").stdout
-    assert "which had changes that are not committed" in project.run(*command, "drawn").stdout
+    assert "already has the values of preset tiny_coco" in project.run(*command, "tiny_coco").stdout
+    assert "which had other uncommitted changes" in project.run(*command, "drawn").stdout
     project.run("git", "checkout", "params.yaml")
     assert project.text("params.yaml") == before
 
 
 def test_a_preset_names_no_key_that_dvc_does_not_watch() -> None:
-    known = params_file.stage_params(SOURCE / "dvc.yaml", "train")
+    listed = params_file.stage_params(SOURCE / "dvc.yaml", "train")
     for name in presets():
-        assert {key for key in preset.values_of(name) if key not in GROUPS} <= known
+        assert {key for key in preset.values_of(name) if key not in GROUPS} <= listed
 
 
-def given(**changes: object) -> Params:
+def tiny_coco(**changes: object) -> Params:
     content = params_file.parsed(with_preset(TEXT, text_of("tiny_coco")), "params.yaml")
     return params_file.validate(content | changes)
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({}, ""),
         ({"model": "yolov8n.yaml", "lr0": 0.01}, ""),
@@ -138,15 +142,17 @@ def given(**changes: object) -> Params:
         ({"tune": {**params_file.read(SOURCE / "params.yaml")["tune"]}}, "tune.space.lr0 begins at 0.0005: above"),
     ],
 )
-def test_a_training_that_would_destroy_its_weights_is_told_before(changed: dict[str, object], told: str) -> None:
-    line = fine_tuning.risk(given(**changed))
-    assert line.startswith(told)
-    assert bool(line) == bool(told)
-    if told:
+def test_a_training_that_would_destroy_its_weights_has_a_warning(changed: dict[str, object], message: str) -> None:
+    line = fine_tuning.risk(tiny_coco(**changed))
+    assert line.startswith(message)
+    assert bool(line) == bool(message)
+    if message:
         assert "the preset tiny_coco has lr0 5e-05 and nbs batch" in line
 
 
-def test_a_first_epoch_below_half_of_the_model_as_it_is_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_first_epoch_below_half_of_the_model_without_training_gives_a_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     from stages.detector.as_is import AsIs
     from stages.detector.training import Epoch
 
@@ -156,7 +162,9 @@ def test_a_first_epoch_below_half_of_the_model_as_it_is_is_told(capsys: pytest.C
     listen(Epoch(2, 3, {"mAP50": 0.01}))
     assert capsys.readouterr().err == ""
     listen(Epoch(1, 3, {"mAP50": 0.29}))
-    told = capsys.readouterr().err
-    assert told.startswith("warning: the pretrained weights are being destroyed: mAP50 is 0.290 after the first epoch")
-    assert "with lr0 0.002 and nbs 4; the preset tiny_coco has lr0 5e-05" in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith(
+        "warning: the pretrained weights are being destroyed: mAP50 is 0.290 after the first epoch"
+    )
+    assert "with lr0 0.002 and nbs 4; the preset tiny_coco has lr0 5e-05" in message
+    assert message.count("\n") == 1

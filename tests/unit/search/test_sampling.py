@@ -1,4 +1,4 @@
-"""What a study tries next and what it stops: no point twice, none outside the space, and a fair pruner."""
+"""The samplers and the pruner: no point twice, no point outside the space, and a fair comparison of trials."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState, create_trial
 
 from stages.params.space import Dimension, rounded, same
-from stages.search.sampling import Exhausted, MedianPruner, Sampler, Taken, distribution, untried
+from stages.search.sampling import Exhausted, MedianPruner, PointKeys, Sampler, distribution, untried
 
 SPACE: dict[str, BaseDistribution] = {
     "epochs": IntDistribution(2, 5),
@@ -19,29 +19,28 @@ SPACE: dict[str, BaseDistribution] = {
 SMALL: dict[str, BaseDistribution] = {"epochs": IntDistribution(2, 5), "imgsz": CategoricalDistribution((128, 160))}
 
 
-def study_of(space: dict[str, BaseDistribution], taken: Taken, kind: str = "tpe", seed: int = 0) -> optuna.Study:
-    return optuna.create_study(direction="maximize", sampler=Sampler(kind, seed, space, taken))
+def study_of(space: dict[str, BaseDistribution], excluded: PointKeys, kind: str = "tpe", seed: int = 0) -> optuna.Study:
+    return optuna.create_study(direction="maximize", sampler=Sampler(kind, seed, space, excluded))
 
 
 def points(space: dict[str, BaseDistribution], count: int, kind: str = "tpe", seed: int = 0) -> list[dict[str, float]]:
-    """What a study asks for, where more epochs are better."""
-    taken: Taken = set()
-    study = study_of(space, taken, kind, seed)
+    """Return the points that a study suggests if more epochs are better."""
+    excluded: PointKeys = set()
+    study = study_of(space, excluded, kind, seed)
     for _ in range(count):
         trial = study.ask(fixed_distributions=space)
-        taken.add(same(trial.params))
+        excluded.add(same(trial.params))
         study.tell(trial, trial.params["epochs"] / 10)
     return [trial.params for trial in study.trials]
 
 
 @pytest.mark.parametrize("kind", ["tpe", "random"])
 def test_a_small_space_is_tried_to_its_end_without_a_repetition(kind: str) -> None:
-    found = points(SMALL, 8, kind)
-    assert len({same(point) for point in found}) == 8
-    taken = {same(point) for point in found}
-    assert untried(SMALL, taken) == []
+    excluded = {same(point) for point in points(SMALL, 8, kind)}
+    assert len(excluded) == 8
+    assert untried(SMALL, excluded) == []
     with pytest.raises(Exhausted):
-        study_of(SMALL, taken).ask(fixed_distributions=SMALL)
+        study_of(SMALL, excluded).ask(fixed_distributions=SMALL)
 
 
 def test_numbers_are_short_and_within_the_space() -> None:
@@ -51,31 +50,31 @@ def test_numbers_are_short_and_within_the_space() -> None:
             assert point[name] == rounded(point[name])
 
 
-def test_the_same_seed_asks_the_same_and_another_does_not() -> None:
+def test_the_same_seed_suggests_the_same_points_and_another_does_not() -> None:
     assert points(SPACE, 12) == points(SPACE, 12)
     assert points(SPACE, 12) != points(SPACE, 12, seed=1)
 
 
 def test_a_study_that_is_resumed_does_not_repeat_itself() -> None:
-    taken: Taken = set()
-    study = study_of(SPACE, taken)
+    excluded: PointKeys = set()
+    study = study_of(SPACE, excluded)
     first = [study.ask(fixed_distributions=SPACE).params for _ in range(3)]
-    study.sampler = Sampler("tpe", 0, SPACE, taken)
+    study.sampler = Sampler("tpe", 0, SPACE, excluded)
     assert study.ask(fixed_distributions=SPACE).params not in first
 
 
 def test_tpe_learns_what_random_does_not() -> None:
-    """Half the points of a space whose longest training is best."""
-    learnt, blind = (sum(point["epochs"] == 5 for point in points(SPACE, 40, kind)[20:]) for kind in ("tpe", "random"))
-    assert learnt > blind
+    """In a space whose longest training is best, compare the second half of the suggested points."""
+    tpe, random = (sum(point["epochs"] == 5 for point in points(SPACE, 40, kind)[20:]) for kind in ("tpe", "random"))
+    assert tpe > random
 
 
-def test_a_space_without_end_is_not_counted() -> None:
+def test_the_points_of_an_infinite_space_are_not_listed() -> None:
     assert untried(SPACE, set()) is None
 
 
 @pytest.mark.parametrize(
-    ("given", "whole", "expected"),
+    ("dimension", "whole", "expected"),
     [
         ({"low": 2, "high": 5}, True, IntDistribution(2, 5)),
         ({"low": 128, "high": 256, "step": 32}, True, IntDistribution(128, 256, step=32)),
@@ -87,13 +86,13 @@ def test_a_space_without_end_is_not_counted() -> None:
     ],
 )
 def test_a_dimension_becomes_optunas_distribution(
-    given: dict[str, object], whole: bool, expected: BaseDistribution
+    dimension: dict[str, object], whole: bool, expected: BaseDistribution
 ) -> None:
-    assert distribution(Dimension.model_validate(given), whole) == expected
+    assert distribution(Dimension.model_validate(dimension), whole) == expected
 
 
 def with_curves(pruner: MedianPruner, *curves: list[float]) -> optuna.Study:
-    """A study whose complete trials had these objectives, epoch by epoch."""
+    """Return a study whose complete trials had these objectives, epoch by epoch."""
     study = optuna.create_study(direction="maximize", pruner=pruner)
     for curve in curves:
         values = dict(enumerate(curve, start=1))
@@ -116,14 +115,14 @@ def stops(study: optuna.Study, epochs: int, *reported: float) -> bool:
     return trial.should_prune()
 
 
-def test_a_loser_is_stopped_and_a_winner_is_not() -> None:
+def test_a_bad_trial_is_stopped_and_a_good_one_is_not() -> None:
     study = with_curves(MedianPruner(), *([[0.2, 0.4, 0.6, 0.8]] * 5))
     assert stops(study, 4, 0.1, 0.2)
     assert not stops(study, 4, 0.2, 0.5)
 
 
 def test_a_long_training_is_not_stopped_for_being_behind_short_ones_at_the_same_epoch() -> None:
-    """After two of eight epochs a good training is where the others, of two epochs, were after half of theirs."""
+    """After two of eight epochs, the bar is what the others reached after half of their two epochs."""
     study = with_curves(MedianPruner(), *([[0.2, 0.5]] * 5))
     assert not stops(study, 8, 0.1, 0.15)
     assert not stops(study, 8, 0.1, 0.15, 0.2, 0.25)

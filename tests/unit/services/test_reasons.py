@@ -1,4 +1,4 @@
-"""What is told of a service that cannot be used: the cause, and no part of a password."""
+"""The reason why a service cannot be used: the cause, and no part of a password."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "expected"),
     [
         ("401", "401: it does not know this name and password"),
         ("404", "404: something else"),
         ("500", "it answers 500"),
     ],
 )
-def test_an_answer_over_http_is_told_by_its_status(status: str, told: str) -> None:
+def test_the_reason_of_an_answer_over_http_is_its_status(status: str, expected: str) -> None:
     error = MlflowException(
         f"API request to endpoint /api failed with error code {status} != 200. Response body: '...'"
     )
-    assert reason(error).startswith(told)
+    assert reason(error).startswith(expected)
 
 
-def test_an_answer_of_an_s3_store_is_told_in_its_own_words() -> None:
+def test_the_reason_of_an_s3_store_is_its_own_message() -> None:
     answer = {"Error": {"Code": "NoSuchBucket", "Message": "The specified bucket does not exist"}}
     refused = raised(FileNotFoundError("it is not there"), ClientError(answer, "ListObjectsV2"))
     assert reason(refused) == "NoSuchBucket: The specified bucket does not exist"
 
 
-def test_a_server_that_is_not_there_is_told_without_the_address() -> None:
+def test_the_reason_of_an_absent_server_has_no_address() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://name:secret-w0rd@127.0.0.1:{free.getsockname()[1]}"
@@ -55,17 +55,17 @@ def test_a_server_that_is_not_there_is_told_without_the_address() -> None:
 
 
 @pytest.mark.parametrize("secret", ["secret-w0rd", "secret@w0rd", "secret/w0rd", "sec%40ret", "secret?w0rd", "se:cret"])
-def test_no_part_of_a_password_is_told_even_where_it_was_taken_for_a_host(secret: str) -> None:
-    """An @ or a / that is not written as %40 or %2F moves the rest of the password to another place of the address."""
+def test_no_part_of_a_password_is_printed_even_if_it_is_read_as_a_host(secret: str) -> None:
+    """An @ or a / that is not encoded as %40 or %2F moves the rest of the password to another part of the address."""
     address = f"postgresql://somebody:{secret}@127.0.0.1:1/optuna"
     try:
         with create_engine(address).connect():
             pass
     except Exception as error:
-        told = f"{hidden(address)}: {reason(error, address)}"
-    assert [part for part in ("secret", "w0rd", "sec%40ret", "sec@ret", "cret") if part in told] == []
+        message = f"{hidden(address)}: {reason(error, address)}"
+    assert [part for part in ("secret", "w0rd", "sec%40ret", "sec@ret", "cret") if part in message] == []
 
 
-def test_an_error_without_words_is_told_by_its_kind() -> None:
+def test_the_reason_of_an_error_without_a_message_is_its_type() -> None:
     assert reason(psycopg.OperationalError()) == "OperationalError"
     assert reason(ValueError("see https://example.org/?token=1")) == "ValueError"

@@ -1,4 +1,4 @@
-"""The registered model: a version and an alias that are never half made, and a detector that loads anywhere."""
+"""The registered model: a version and an alias that are never incomplete, and a detector that loads on any machine."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from tests.helpers.mlflow_server import (
 IMGSZ = 64
 COLUMNS = ["label", "confidence", "x1", "y1", "x2", "y2"]
 NUMBERS = COLUMNS[1:]
-SURE = 0.01  # the boxes that are compared: the least sure ones hang on the last bits of their scores
+SURE = 0.01  # the lowest confidence of the compared boxes: less confident ones depend on rounding
 
-# What a user types who has the packages, MLflow's address, and nothing of this repository.
+# The code of a user who has the packages and MLflow's address, but not this repository.
 ELSEWHERE = """
 import json, sys
 import numpy as np
@@ -55,7 +55,7 @@ print(json.dumps({"columns": list(table.columns), "rows": table.to_numpy().tolis
 
 @pytest.fixture(scope="module")
 def shelter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder that takes the place of the main repository for what MLflow and its locks write."""
+    """Replace the main repository by a folder for the files of MLflow and of its locks."""
     folder = tmp_path_factory.mktemp("repository")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "main_root", lambda: folder)
@@ -67,7 +67,7 @@ def shelter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def empty(shelter: Path) -> Path:
-    """A database with nothing in it: to make one takes seconds, and a copy is as good."""
+    """Return an empty database. To create one takes seconds, so the tests copy it."""
     Store(f"sqlite:///{shelter}/empty.db")
     return shelter / "empty.db"
 
@@ -84,7 +84,7 @@ def new_run(target: Store) -> str:
 
 @pytest.fixture
 def add(target: Store, tmp_path: Path) -> Callable[..., str]:
-    """Register a model: `add(content)`. What is in the file does not matter until somebody loads it."""
+    """Return a function that registers a model: `add(content)`. The content matters only when the model is loaded."""
 
     def work(content: bytes, **tags: str) -> str:
         path = tmp_path / "some-weights"
@@ -95,12 +95,12 @@ def add(target: Store, tmp_path: Path) -> Callable[..., str]:
 
 
 def versions(target: Store) -> list[str]:
-    return sorted(str(found.version) for found in target.client.search_model_versions(f"name = '{MODEL}'"))
+    return sorted(str(version.version) for version in target.client.search_model_versions(f"name = '{MODEL}'"))
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained network whose boxes depend on the picture: its norms have seen some, and its head speaks up."""
+    """Return an untrained network whose boxes depend on the picture: its head has large outputs."""
     torch.manual_seed(0)
     yolo = YOLO("yolov8n.yaml")
     for part in yolo.model.modules():
@@ -120,14 +120,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def picture() -> NDArray[np.uint8]:
-    """An image that is another one when red and blue change places, and is not square."""
+    """Return an image that is not square, and that differs if red and blue are exchanged."""
     noise = np.random.default_rng(0).uniform(0, 256, (96, 128, 3))
     return (noise * (1.0, 0.8, 0.5)).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A model in a store, and as it is loaded in this process."""
+    """A model in a store, and the same model loaded in this process."""
 
     target: Store
     weights: Path
@@ -144,23 +144,23 @@ def model(empty: Path, weights: Path) -> Registered:
 
 
 def expected(weights: Path, bgr: NDArray[np.uint8], confidence: float) -> list[tuple[Any, ...]]:
-    """What YOLO itself says."""
-    found = YOLO(weights).predict(np.ascontiguousarray(bgr), imgsz=IMGSZ, conf=confidence, verbose=False)[0]
-    boxes = found.boxes.cpu()
-    labels = [found.names[int(number)] for number in boxes.cls]
+    """Return the boxes that YOLO itself finds."""
+    prediction = YOLO(weights).predict(np.ascontiguousarray(bgr), imgsz=IMGSZ, conf=confidence, verbose=False)[0]
+    boxes = prediction.boxes.cpu()
+    labels = [prediction.names[int(number)] for number in boxes.cls]
     return list(zip(labels, boxes.conf.tolist(), *boxes.xyxy.T.tolist(), strict=True))
 
 
-def same(rows: Any, wanted: list[tuple[Any, ...]]) -> bool:
-    return [row[0] for row in rows] == [row[0] for row in wanted] and np.allclose(
-        [row[1:] for row in rows], [row[1:] for row in wanted], atol=1e-3
+def same(rows: Any, boxes: list[tuple[Any, ...]]) -> bool:
+    return [row[0] for row in rows] == [row[0] for row in boxes] and np.allclose(
+        [row[1:] for row in rows], [row[1:] for row in boxes], atol=1e-3
     )
 
 
 def test_the_model_loads_without_this_repository_and_finds_what_yolo_finds(
     target: Store, weights: Path, picture: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    """And leaves nothing behind: not in the home folder, not where it runs, no temporary settings."""
+    """It also leaves no file in the home folder, in the working directory or in the temporary folder."""
     register(target, new_run(target), weights, IMGSZ, {})
     np.save(tmp_path / "picture.npy", picture)
     folders = [tmp_path / name for name in ("home", "work", "temporary")]
@@ -168,27 +168,27 @@ def test_the_model_loads_without_this_repository_and_finds_what_yolo_finds(
         folder.mkdir()
     home, work, temporary = folders
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "YOLO_", "MPL", "XDG_"))}
-    given = {"HOME": str(home), "TMPDIR": str(temporary), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "torch")}
+    folders_of_user = {"HOME": str(home), "TMPDIR": str(temporary), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "torch")}
     address = {"MLFLOW_TRACKING_URI": str(target.client.tracking_uri), "MLFLOW_DISABLE_TELEMETRY": "true"}
     done = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, tmp_path / "picture.npy", str(SURE)],
         cwd=work,
-        env={**kept, **given, **address},
+        env={**kept, **folders_of_user, **address},
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["columns"] == COLUMNS
-    assert len(found["rows"]) > 3
-    assert same(found["rows"], expected(weights, picture[..., ::-1], SURE))
+    answer = json.loads(done.stdout)
+    assert answer["columns"] == COLUMNS
+    assert len(answer["rows"]) > 3
+    assert same(answer["rows"], expected(weights, picture[..., ::-1], SURE))
     assert [path for folder in folders for path in folder.rglob("*")] == []
 
 
 @pytest.mark.slow
-def test_a_server_keeps_the_model_and_gives_it_back(
+def test_a_server_stores_the_model_and_returns_it(
     shelter: Path,
     server: str,  # noqa: F811 - the fixture
     weights: Path,
@@ -225,13 +225,13 @@ def test_a_server_keeps_the_model_and_gives_it_back(
 def test_an_image_is_red_green_blue(model: Registered, picture: NDArray[np.uint8]) -> None:
     rows = model.loaded.predict(picture, params={"confidence": SURE}).to_numpy()
     assert same(rows, expected(model.weights, picture[..., ::-1], SURE))
-    assert not same(rows, expected(model.weights, picture, SURE)), "this picture tells nothing"
+    assert not same(rows, expected(model.weights, picture, SURE)), "the picture has no colors"
 
 
 def test_boxes_are_in_pixels_of_the_image_the_most_confident_first(
     model: Registered, picture: NDArray[np.uint8]
 ) -> None:
-    """The image is larger than what the network is given, and not square."""
+    """The image is larger than the input of the network, and not square."""
     boxes = model.loaded.predict(picture, params={"confidence": SURE})
     assert list(boxes.columns) == COLUMNS
     assert all(isinstance(label, str) for label in boxes["label"])
@@ -244,7 +244,7 @@ def test_boxes_are_in_pixels_of_the_image_the_most_confident_first(
     assert IMGSZ < boxes["y2"].max() <= picture.shape[0]
 
 
-def test_where_nothing_is_found_the_table_is_empty_and_of_the_same_form(
+def test_without_an_object_the_table_is_empty_and_has_the_same_form(
     model: Registered, picture: NDArray[np.uint8]
 ) -> None:
     some = model.loaded.predict(picture, params={"confidence": SURE})
@@ -253,7 +253,7 @@ def test_where_nothing_is_found_the_table_is_empty_and_of_the_same_form(
     assert dict(none.dtypes) == dict(some.dtypes)
 
 
-def test_confidence_and_iou_may_be_given_and_have_defaults(model: Registered, picture: NDArray[np.uint8]) -> None:
+def test_confidence_and_iou_are_optional(model: Registered, picture: NDArray[np.uint8]) -> None:
     many = model.loaded.predict(picture, params={"confidence": SURE})
     few = model.loaded.predict(picture, params={"confidence": SURE, "iou": 0.1})
     assert 0 < len(few) < len(many)
@@ -274,9 +274,9 @@ def test_confidence_and_iou_may_be_given_and_have_defaults(model: Registered, pi
         ("photo.jpg", "str"),
     ],
 )
-def test_what_is_no_image_is_told_with_what_it_is_and_what_is_wanted(model: Registered, image: Any, got: str) -> None:
-    wanted = r"wanted one uint8 array of shape \(height, width, 3\), RGB"
-    with pytest.raises(ValueError, match=f"^image: got {got}, {wanted}$"):
+def test_another_input_is_refused_with_its_type_and_the_expected_one(model: Registered, image: Any, got: str) -> None:
+    expected = r"expected one uint8 array of shape \(height, width, 3\), RGB"
+    with pytest.raises(ValueError, match=f"^image: got {got}, {expected}$"):
         model.loaded.unwrap_python_model().predict(None, image)
 
 
@@ -292,12 +292,12 @@ def test_what_is_no_image_is_told_with_what_it_is_and_what_is_wanted(model: Regi
         (np.zeros((48, 64, 4), np.uint8), r"Shape of input \(48, 64, 4\) does not match expected shape \(-1, -1, 3\)"),
     ],
 )
-def test_mlflow_itself_refuses_what_is_no_image_by_the_signature(model: Registered, image: Any, got: str) -> None:
+def test_mlflow_itself_refuses_another_input_by_the_signature(model: Registered, image: Any, got: str) -> None:
     with pytest.raises(MlflowException, match=rf"with schema '\[Tensor\('uint8', \(-1, -1, 3\)\)\]'\. Error: {got}"):
         model.loaded.predict(image)
 
 
-def test_the_model_says_what_it_takes_gives_and_needs(model: Registered) -> None:
+def test_the_model_describes_its_input_its_output_and_its_packages(model: Registered) -> None:
     about = model.loaded.metadata
     assert about.get_params_schema().to_dict() == [
         {"name": "confidence", "type": "double", "default": 0.25, "shape": None},
@@ -321,7 +321,7 @@ def test_a_store_without_the_model_or_the_alias_has_nothing_staged(target: Store
     assert staged(target) is None
 
 
-def test_each_model_is_a_version_that_knows_the_one_before(
+def test_each_model_is_a_version_with_the_number_of_the_version_before(
     target: Store, add: Callable[..., str], tmp_path: Path
 ) -> None:
     assert add(b"one", mAP50="0.7") == "1"
@@ -385,7 +385,7 @@ def test_weights_registered_again_after_an_undo_are_staged_again(target: Store, 
 
 
 def test_two_models_of_one_run_do_not_share_files(target: Store, tmp_path: Path) -> None:
-    """A training begun again may be the same run, with other bytes."""
+    """A repeated training may be the same run, with other bytes."""
     run = new_run(target)
     path = tmp_path / "weights"
     path.write_bytes(b"one")
@@ -398,7 +398,7 @@ def test_two_models_of_one_run_do_not_share_files(target: Store, tmp_path: Path)
 
 
 @pytest.mark.parametrize("step", ["log_artifacts", "create_model_version", "set_registered_model_alias"])
-def test_a_kill_leaves_staging_as_it_was_and_the_same_call_ends_the_work(
+def test_a_kill_leaves_staging_unchanged_and_the_same_call_completes_the_work(
     target: Store, add: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str
 ) -> None:
     add(b"one")
@@ -421,7 +421,7 @@ def test_a_kill_leaves_staging_as_it_was_and_the_same_call_ends_the_work(
     assert weights_of(target, held, tmp_path / "fetched").read_bytes() == b"two"
 
 
-def test_no_version_is_made_before_its_files_are_kept(
+def test_no_version_is_created_before_its_files_are_stored(
     target: Store, add: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -434,7 +434,7 @@ def test_no_version_is_made_before_its_files_are_kept(
     assert staged(target) is None
 
 
-def test_a_version_of_another_hand_has_no_weights_to_fetch(target: Store, tmp_path: Path) -> None:
+def test_a_version_that_this_project_has_not_registered_has_no_weights_to_fetch(target: Store, tmp_path: Path) -> None:
     target.client.create_registered_model(MODEL)
     target.client.create_model_version(MODEL, f"file://{tmp_path}")
     target.client.set_registered_model_alias(MODEL, ALIAS, "1")
@@ -444,7 +444,7 @@ def test_a_version_of_another_hand_has_no_weights_to_fetch(target: Store, tmp_pa
         weights_of(target, held, tmp_path / "fetched")
 
 
-def test_registering_is_silent_and_leaves_mlflow_as_it_was(
+def test_registering_is_silent_and_leaves_the_settings_of_mlflow_unchanged(
     add: Callable[..., str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = mlflow.get_tracking_uri(), mlflow.get_registry_uri(), mlflow.active_run()
@@ -457,7 +457,7 @@ def test_registering_is_silent_and_leaves_mlflow_as_it_was(
 
 
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    """The status of `python -m stages registry WORDS`, and what it prints."""
+    """Return the status and the output of `python -m stages registry WORDS`."""
     monkeypatch.setattr(sys, "argv", ["stages", "registry", *words])
     status = 0
     try:
@@ -468,7 +468,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     return status, printed.out + printed.err
 
 
-def test_the_command_tells_what_staging_holds_and_undoes(
+def test_the_command_prints_the_version_in_staging_and_undoes(
     target: Store, add: Callable[..., str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", str(target.client.tracking_uri))

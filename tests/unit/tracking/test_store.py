@@ -1,4 +1,4 @@
-"""The mirror in MLflow: one run a name, never doubled, never in the way."""
+"""The mirror in MLflow: one run per name, never doubled, and no failure of it stops a run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Record:
-    """What is known of a finished run."""
+    """Return the record of a finished run."""
     (tmp_path / "params.yaml").write_text("epochs: 2\n", encoding="utf-8")
     (tmp_path / "0123abcd").write_bytes(b"weights")
     return Record(
@@ -59,8 +59,8 @@ def runs(store: Store) -> list[Any]:
 
 
 def history(store: Store, key: str) -> list[tuple[int, float]]:
-    (found,) = runs(store)
-    return [(point.step, point.value) for point in store.client.get_metric_history(found.info.run_id, key)]
+    (logged,) = runs(store)
+    return [(point.step, point.value) for point in store.client.get_metric_history(logged.info.run_id, key)]
 
 
 @pytest.mark.parametrize("where", ["sqlite", "server"])
@@ -69,14 +69,14 @@ def test_a_run_has_params_curves_tags_and_files(
 ) -> None:
     store = Store(request.getfixturevalue("server") if where == "server" else f"sqlite:///{tmp_path}/mlflow.db")
     assert store.write(run)
-    (found,) = runs(store)
-    assert found.info.run_name == "able-cat"
-    assert found.info.status == "FINISHED"
-    assert found.data.params == run.params
-    assert run.tags.items() <= found.data.tags.items()
+    (logged,) = runs(store)
+    assert logged.info.run_name == "able-cat"
+    assert logged.info.status == "FINISHED"
+    assert logged.data.params == run.params
+    assert run.tags.items() <= logged.data.tags.items()
     assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
-    assert found.data.metrics["test/mAP50"] == 0.5
-    weights = store.client.download_artifacts(found.info.run_id, "model/best.pt", str(tmp_path / "kept"))
+    assert logged.data.metrics["test/mAP50"] == 0.5
+    weights = store.client.download_artifacts(logged.info.run_id, "model/best.pt", str(tmp_path / "kept"))
     assert Path(weights).read_bytes() == b"weights"
 
 
@@ -89,7 +89,7 @@ def test_writing_again_changes_nothing(store: Store, run: Record) -> None:
     assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
 
 
-def test_a_mirror_that_was_broken_off_is_completed_in_the_same_run(store: Store, run: Record) -> None:
+def test_an_interrupted_mirror_is_completed_in_the_same_run(store: Store, run: Record) -> None:
     store.write(replace(run, points={("mAP50", 1): 0.2}, content="half"))
     (before,) = runs(store)
     assert store.write(run)
@@ -100,19 +100,19 @@ def test_a_mirror_that_was_broken_off_is_completed_in_the_same_run(store: Store,
 
 @pytest.mark.parametrize("change", [{"params": {"epochs": "3"}}, {"points": {("mAP50", 1): 0.9}}])
 def test_other_results_under_the_same_name_are_another_run(store: Store, run: Record, change: dict[str, Any]) -> None:
-    """Nobody's finished run is deleted; each can be written again without a third."""
+    """No finished run is deleted, and a record that is written again adds no run."""
     store.write(run)
     other = replace(run, **change, content="two")
     for record in (other, run, other):
         store.write(record)
-    assert sorted(found.data.tags["content"] for found in runs(store)) == ["one", "two"]
+    assert sorted(logged.data.tags["content"] for logged in runs(store)) == ["one", "two"]
     newest = store.find(run.name)
     assert newest is not None
     assert newest.data.tags["content"] == "two"
     assert newest.data.params == change.get("params", run.params)
 
 
-def test_a_run_that_was_broken_off_gives_way_to_other_results(
+def test_an_interrupted_run_is_replaced_by_other_results(
     store: Store, run: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store.client.tracking_uri))
@@ -123,18 +123,18 @@ def test_a_run_that_was_broken_off_gives_way_to_other_results(
     assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
 
 
-def test_another_duration_is_no_other_result(store: Store, run: Record) -> None:
+def test_another_duration_is_not_another_result(store: Store, run: Record) -> None:
     for seconds in (50.0, 44.0):
         timed = {**run.points, ("train_seconds", 0): seconds}
         store.write(replace(run, points=timed, content=f"in {seconds}"))
-    (found,) = runs(store)
-    assert found.data.metrics["train_seconds"] == 44.0
+    (logged,) = runs(store)
+    assert logged.data.metrics["train_seconds"] == 44.0
 
 
-def test_results_are_known_under_any_name(store: Store, run: Record) -> None:
+def test_results_are_recognized_under_any_name(store: Store, run: Record) -> None:
     store.write(run)
-    assert store.knows("one")
-    assert not store.knows("two")
+    assert store.has_results("one")
+    assert not store.has_results("two")
 
 
 def test_a_live_run_is_completed_by_its_record(store: Store, run: Record, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_a_live_run_is_completed_by_its_record(store: Store, run: Record, monkey
 def test_a_training_begun_again_with_the_same_results_is_the_same_run(
     store: Store, run: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed, and typed again."""
+    """The training was killed, and the command repeated."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store.client.tracking_uri))
     for _ in range(2):
         live = Mirror(run.name)
@@ -187,16 +187,16 @@ def test_a_server_that_goes_away_does_not_stop_the_run(
     live = Mirror(run.name)
     live.begin(run.params, run.tags)
 
-    def gone(*_: object, **__: object) -> None:
-        raise ConnectionError("gone")
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionError("no route")
 
-    monkeypatch.setattr(MlflowClient, "log_batch", gone)
+    monkeypatch.setattr(MlflowClient, "log_batch", fail)
     for step in (1, 2, 3):
         live.log({("mAP50", step): 0.1})
     assert capsys.readouterr().err.count("cannot be used") == 1
 
 
-def test_a_store_that_cannot_be_had_is_told_as_such() -> None:
+def test_a_store_that_cannot_be_used_raises_unreachable() -> None:
     with pytest.raises(Unreachable):
         Store(NOWHERE)
 
@@ -214,7 +214,9 @@ def test_two_processes_may_make_one_database_at_once(tmp_path: Path) -> None:
     assert [process.communicate()[1] for process in started] == ["", "", ""]
     assert [process.returncode for process in started] == [0, 0, 0]
     experiments = Store(f"sqlite:///{tmp_path}/absent.db").client.search_experiments()
-    assert [found.name for found in experiments if found.name != "Default"] == [tracking_store.EXPERIMENT]
+    assert [experiment.name for experiment in experiments if experiment.name != "Default"] == [
+        tracking_store.EXPERIMENT
+    ]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
@@ -232,9 +234,9 @@ def test_a_kill_while_the_database_is_made_leaves_none_that_is_broken(tmp_path: 
     time.sleep(0.2)
     process.kill()
     process.wait()
-    assert not (tmp_path / "absent.db").exists(), "it was not caught at work"
-    found = Store(f"sqlite:///{tmp_path}/absent.db").client.search_experiments()
-    assert tracking_store.EXPERIMENT in {experiment.name for experiment in found}
+    assert not (tmp_path / "absent.db").exists(), "the process had already finished the database"
+    experiments = Store(f"sqlite:///{tmp_path}/absent.db").client.search_experiments()
+    assert tracking_store.EXPERIMENT in {experiment.name for experiment in experiments}
     assert not list(tmp_path.glob("absent.db.partial*"))
 
 
@@ -267,7 +269,7 @@ def test_no_address_stops_a_run(
     assert capsys.readouterr().err.count("cannot be used") == 1
 
 
-def test_a_relative_database_is_the_main_repositorys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_database_is_in_the_main_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     """A queued experiment runs in a folder of its own, which DVC removes."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs.db")
     assert databases.mlflow_address() == f"sqlite:///{main_root().as_posix()}/runs.db"

@@ -1,0 +1,162 @@
+"""The full report of a study: confirm the study, decide, propose a model for staging, and write the report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.base.failures import Failure
+from stages.base.files import write_atomic
+from stages.base.git import commit
+from stages.base.paths import DATA, ROOT
+from stages.decision import confirmation, staging
+from stages.decision.confirmation import Confirmation
+from stages.decision.evidence import Evidence
+from stages.decision.repeater import Repeater
+from stages.decision.verdict import Decision, decide
+from stages.detector.as_is import AsIs, measure_best
+from stages.experiments.identity import code_digests
+from stages.experiments.workshop import Origin
+from stages.params import file as params_file
+from stages.params.schema import Params
+from stages.report import machine
+from stages.report.text import Report, ReportInputs, render
+from stages.tracking import missed, sync
+from stages.tracking.outage import tolerated
+from stages.tracking.store import Store, Unreachable
+from stages.workers.process import places
+
+NOT_REGISTERED = "MLflow cannot be used, so no model was registered; run `python -m stages.tune` later to register it."
+
+
+def confirm_and_report(
+    evidence: Evidence, data: Mapping[str, Any], tested: Mapping[str, float], stamp: str, reports: Path
+) -> None:
+    """Confirm a study, decide, register the recommended model and write the report.
+
+    Args:
+        evidence: A study with at least one complete trial, of the present data and parameters.
+        data: The content of summary.json.
+        tested: The metrics of the model in the workspace on the test split.
+        stamp: The first line of the report, which names its results.
+        reports: The folder for decision.md, the figures and confirmation.csv.
+
+    Raises:
+        Failure: There is no data, or the dvc command that started this process has ended. Finished repeats are kept.
+    """
+    params = params_file.load()
+    missing: list[str] = []
+    repeats = _confirm(params, evidence)
+    as_is = _measure_as_is(params, evidence, missing)
+    decision = decide(repeats, as_is) if repeats is not None and repeats.repeats else None
+    store = _connect(missing)
+    outcome = _promote(store, decision, as_is, params, data, missing)
+    report = render(
+        ReportInputs(
+            evidence=evidence,
+            data=data,
+            source=params.data.source,
+            model=params.model,
+            commit=commit(),
+            hardware=machine.hardware(),
+            versions=machine.versions(),
+            as_is=as_is,
+            confirmation=repeats,
+            decision=decision,
+            staging=outcome,
+            tested=tested,
+            missing=missing,
+        )
+    )
+    write_atomic(reports / "confirmation.csv", confirmation.table(repeats, as_is))
+    _write(report, stamp, reports)
+    _attach_report(store, evidence.study["name"])
+    summary = report.text.partition("## ")[0].splitlines()[2:]
+    print("\n".join(line for line in summary if line))
+    print("full report: reports/decision.md")
+
+
+def _confirm(params: Params, evidence: Evidence) -> Confirmation | None:
+    if not params.tune.confirm_seeds:
+        return None
+    if not (DATA / "summary.json").is_file():
+        raise Failure("data/prepared does not exist: run `dvc repro prepare`")
+    origin = Origin(
+        commit(), params_file.PARAMS.read_text(encoding="utf-8"), (ROOT / "dvc.lock").read_text(encoding="utf-8")
+    )
+    return Repeater(params, origin, places(params.tune.workers, params.device)).confirm(evidence)
+
+
+def _measure_as_is(params: Params, evidence: Evidence, missing: list[str]) -> AsIs | None:
+    """Measure the pretrained model that the baseline and the best start from, without training."""
+    best = evidence.best
+    points = [evidence.start, *([best.point] if best is not None else [])]
+    try:
+        return measure_best([{**params.training(), **point} for point in points], DATA, code_digests("evaluate"))
+    except Exception as error:  # missing data or weights, too little memory: the finished repeats must not be lost
+        missing.append(
+            "the report compares no setting with the pretrained model, because the model without training could not "
+            f"be measured ({type(error).__name__}: {error})"
+        )
+        print(f"warning: {missing[-1]}", file=sys.stderr)
+        return None
+
+
+def _connect(missing: list[str]) -> Store | None:
+    """Return MLflow after writing the runs that it lacks; None if it cannot be used."""
+    store = None
+    with tolerated("{}; the report is written without it") as outage:
+        store = Store()
+        for line in sync.catch_up(store):
+            print(line)
+    if outage.error is None:
+        return store
+    missing.append(outage.message)
+    return None
+
+
+def _promote(
+    store: Store | None,
+    decision: Decision | None,
+    as_is: AsIs | None,
+    params: Params,
+    data: Mapping[str, Any],
+    missing: list[str],
+) -> str:
+    """Propose the recommended model for staging; return the outcome as sentences."""
+    if decision is None or decision.recommended is None:
+        return "no setting was confirmed, so no model is proposed."
+    if store is None:
+        return NOT_REGISTERED
+    imgsz = int({**params.written(), **decision.recommended.setting.point}["imgsz"])
+    candidate = staging.Candidate(decision, commit(), data["digest"], imgsz, params.device, as_is)
+    outcome = NOT_REGISTERED
+    with tolerated("the model could not be registered: {}") as outage:
+        outcome = staging.promote(store, candidate)
+    if outage.error is not None:
+        missing.append(f"the model could not be registered: {outage.message}")
+        if not isinstance(outage.error, Unreachable):
+            outcome = f"{missing[-1]}."
+    return outcome
+
+
+def _write(report: Report, stamp: str, reports: Path) -> None:
+    """Write the report and its figures, and delete the figures of an earlier report. The text comes last."""
+    folder = reports / "figures"
+    for name, content in report.figures.items():
+        write_atomic(folder / name, content)
+    for path in folder.glob("*.png"):
+        if path.name not in report.figures:
+            path.unlink()
+    write_atomic(reports / "decision.md", f"{stamp}\n{report.text}")
+
+
+def _attach_report(store: Store | None, study: str) -> None:
+    """Attach the report to the study's run in MLflow. If that fails, `make sync` does it later."""
+    if store is None:
+        missed.note(study, warned=True)
+        return
+    with tolerated("the report is not in MLflow: {}; run `make sync` later", [study]):
+        store.attach(store.parent(study), sync.report_files())
