@@ -6,12 +6,11 @@ search has seen neither the other seeds nor the test split.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from stages.base.tables import write_table
 from stages.decision.evidence import CONFIRMED, Evidence, Row
 from stages.decision.significance import Noise, noise
 from stages.detector.as_is import AsIs
@@ -124,14 +123,12 @@ def table(confirmation: Confirmation | None, as_is: AsIs | None = None) -> str:
     Columns: role; name (of the run in DVC and MLflow); seed (empty without training); mAP50 on the validation split and
     test_mAP50 (0 to 1); seconds of training; ms_per_image; reason (of a failure).
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CONFIRMED)
+    rows: list[list[Any]] = []
     if as_is is not None:
-        writer.writerow(["as is", as_is.name, "", as_is.validated, as_is.tested, 0.0, as_is.ms_per_image, ""])
+        rows.append(["as is", as_is.name, None, as_is.validated, as_is.tested, 0.0, as_is.ms_per_image, None])
     for repeat in confirmation.repeats if confirmation else ():
         numbers = (repeat.seed, repeat.validated, repeat.tested, repeat.seconds, repeat.ms_per_image)
-        writer.writerow([repeat.role, repeat.name, *numbers, ""])
+        rows.append([repeat.role, repeat.name, *numbers, None])
     for name, reason in (confirmation.failed if confirmation else {}).items():
-        writer.writerow(["", name, "", "", "", "", "", reason])
-    return text.getvalue()
+        rows.append([None, name, *[None] * 5, reason])
+    return write_table(CONFIRMED, rows)

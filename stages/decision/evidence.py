@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.base.failures import Failure
+from stages.base.tables import read_cell
 from stages.params.resolution import resolved
 from stages.params.space import Dimension, Point, same
 
@@ -171,8 +172,8 @@ def read(folder: Path) -> Evidence | None:
 
 def _other_parameters(fixed: Mapping[str, Any], cells: Mapping[str, str]) -> Point:
     """Return the fixed parameters in which a run differs from the study, with the values of the run."""
-    values = {key: _value(cells[key]) for key in fixed if key in cells}
-    expected = resolved({**{key: _value(text) for key, text in cells.items()}, **fixed})
+    values = {key: read_cell(cells[key]) for key in fixed if key in cells}
+    expected = resolved({**{key: read_cell(text) for key, text in cells.items()}, **fixed})
     return {key: value for key, value in values.items() if same({key: value}) != same({key: expected[key]})}
 
 
@@ -194,7 +195,7 @@ def _rows(path: Path, keys: Sequence[str], missing: list[str]) -> list[tuple[Row
 def _row(cells: Mapping[str, str], keys: Sequence[str]) -> Row:
     """Return a row of trials.csv or of compared.csv, which has complete trainings only."""
     if "number" not in cells:
-        point = {key: _value(cells[key]) for key in keys}
+        point = {key: read_cell(cells[key]) for key in keys}
         value, seconds, tested = (_number(cells[key]) for key in ("mAP50", "seconds", "test_mAP50"))
         epochs = int(cells["epochs"])
         return Row(cells["name"], None, cells["source"], "complete", value, seconds, epochs, point, tested)
@@ -206,7 +207,7 @@ def _row(cells: Mapping[str, str], keys: Sequence[str]) -> Row:
         value=_number(cells["mAP50"]),
         seconds=_number(cells["seconds"]),
         epochs=int(cells["epochs_trained"]) if cells["epochs_trained"] else None,
-        point={key: _value(cells[key]) for key in keys},
+        point={key: read_cell(cells[key]) for key in keys},
         reason=cells["reason"] or "",
     )
 
@@ -218,15 +219,3 @@ def _number(text: str) -> float | None:
     if not math.isfinite(number):
         raise ValueError(text)
     return number
-
-
-def _value(text: str) -> Any:
-    """Return a value of params.yaml from its text in a table, where a map or a list is JSON."""
-    if text in ("True", "False"):
-        return text == "True"
-    for kind in (int, float, json.loads):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text or None

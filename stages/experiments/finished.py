@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +10,7 @@ from typing import Any, NamedTuple
 
 from stages.base.git import baseline_name, git
 from stages.base.paths import FIGURES, ROOT, TEST_METRICS, TRAIN_METRICS, main_root
+from stages.base.tables import write_table
 from stages.experiments import refs
 from stages.experiments.lock import Lock, dependencies, parse_lock
 from stages.experiments.names import run_kind
@@ -175,17 +174,14 @@ def table(trainings: Iterable[FinishedTraining]) -> str:
     Columns: name (in DVC and MLflow); source (baseline, grid); mAP50 on the validation split (0 to 1); seconds of
     training; test_mAP50; ms_per_image; all training arguments.
     """
-    rows = {training.name: training for training in trainings if training.source in ("baseline", "grid")}
-    keys = sorted({key for training in rows.values() for key in training.arguments})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *keys])
-    for training in rows.values():
+    by_name = {training.name: training for training in trainings if training.source in ("baseline", "grid")}
+    keys = sorted({key for training in by_name.values() for key in training.arguments})
+    rows = []
+    for training in by_name.values():
         row = [training.name, training.source, training.metrics["mAP50"], training.metrics.get("train_seconds")]
         row += [training.tested.get("mAP50"), training.tested.get("ms_per_image")]
-        row += [training.arguments.get(key) for key in keys]
-        writer.writerow([json.dumps(cell) if isinstance(cell, dict | list) else cell for cell in row])
-    return text.getvalue()
+        rows.append([*row, *(training.arguments.get(key) for key in keys)])
+    return write_table([*COLUMNS, *keys], rows)
 
 
 def _files_of(revisions: list[str]) -> Iterator[_Files]:

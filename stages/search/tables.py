@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from stages.base.tables import write_table
 from stages.services.storage import FINISHED, OBJECTIVE
 
 LOST = "its process or machine has stopped"
@@ -23,9 +22,7 @@ def table(trials: Iterable[FrozenTrial], keys: Sequence[str]) -> str:
     another study); state; mAP50 (0 to 1; of a pruned trial, its last); best (so far); seconds of training;
     epochs_trained; the searched keys; reason (of a failure).
     """
-    rows = io.StringIO()
-    writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow([*COLUMNS, *keys, "reason"])
+    rows = []
     best = -math.inf
     for trial in trials:
         if trial.state == TrialState.WAITING:
@@ -39,16 +36,16 @@ def table(trials: Iterable[FrozenTrial], keys: Sequence[str]) -> str:
         row += [best if best > -math.inf else None, facts.get("seconds"), epochs]
         row += [trial.params.get(key) for key in keys]
         lost = LOST if trial.state == TrialState.FAIL else ""
-        writer.writerow(["" if cell is None else cell for cell in [*row, facts.get("reason", lost)]])
-    return rows.getvalue()
+        rows.append([*row, facts.get("reason", lost)])
+    return write_table([*COLUMNS, *keys, "reason"], rows)
 
 
 def history(trials: Iterable[FrozenTrial]) -> str:
     """Return the finished trials as comma-separated values for plots: number, mAP50, and the best so far (0 to 1)."""
-    lines = ["number,mAP50,best"]
+    rows = []
     best = 0.0
     for trial in trials:
         if trial.state in FINISHED and trial.value is not None:
             best = max(best, trial.value if trial.state == TrialState.COMPLETE else 0.0)
-            lines.append(f"{trial.number},{trial.value},{best}")
-    return "\n".join([*lines, ""])
+            rows.append((trial.number, trial.value, best))
+    return write_table(("number", OBJECTIVE, "best"), rows)

@@ -165,7 +165,10 @@ def all_studies(storage: RDBStorage) -> Iterator[tuple[str, dict[str, Any], list
 
 
 def retry(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Enqueue the parameters of a lost trial again, unless the trial was a second attempt itself."""
+    """Enqueue the parameters of a lost trial again, unless the trial was a second attempt itself.
+
+    Optuna's own RetryHeartbeatStaleTrialCallback would copy every attribute, also the name of the lost trial.
+    """
     point = trial.params or trial.system_attrs.get("fixed_params")
     if point and "retry_of" not in trial.user_attrs:
         source = trial.user_attrs.get("source", "sampler")
