@@ -76,11 +76,6 @@ def _advice() -> str:
     try:
         values = values_of(PRESET)
         lr0, nbs = float(values["lr0"]), values["nbs"]
-    except (
-        BadParams,
-        LookupError,
-        TypeError,
-        ValueError,
-    ):  # the user has changed the presets, which must not end a training
+    except (BadParams, LookupError, TypeError, ValueError):  # presets that the user changed must not end a training
         return "see `python -m stages preset`"
     return f"the preset {PRESET} has lr0 {lr0:g} and nbs {nbs} (`python -m stages preset {PRESET}`)"

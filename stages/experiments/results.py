@@ -1,4 +1,4 @@
-"""Whether results belong to a model and to parameters.
+"""Check that results belong to a model and to parameters.
 
 Every question of the kind "are these the metrics of this model and of these parameters?" is answered here. dvc.lock
 keeps the parameters of each stage, and the MD5 of each file that it has read and written.

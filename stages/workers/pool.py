@@ -78,12 +78,12 @@ class WorkerPool:
 
     @property
     def has_free_worker(self) -> bool:
-        """Whether a worker waits for a task."""
+        """Return whether a worker waits for a task."""
         return bool(self._free)
 
     @property
     def has_running_task(self) -> bool:
-        """Whether a worker runs a task."""
+        """Return whether a worker runs a task."""
         return bool(self._running)
 
     def submit(self, task: Task) -> None:
