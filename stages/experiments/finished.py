@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from stages.base.git import baseline_name, git
-from stages.base.paths import FIGURES, ROOT, TEST_METRICS, TRAIN_METRICS, main_root
+from stages.base.paths import FIGURES, ROOT, TEST_METRICS, TRAIN_CURVES, TRAIN_METRICS, main_root
 from stages.base.tables import write_table
 from stages.experiments import refs
 from stages.experiments.lock import Lock, dependencies, parse_lock
@@ -28,6 +31,7 @@ class FinishedTraining:
         arguments: All training arguments.
         metrics: mAP50, mAP50-95, precision and recall on the validation split (0 to 1); train_seconds; step.
         tested: The same on the test split, and ms_per_image; empty if the present code has not measured them.
+        curve: mAP50 on the validation split after each epoch; empty if it cannot be read.
     """
 
     name: str
@@ -35,6 +39,7 @@ class FinishedTraining:
     arguments: dict[str, Any]
     metrics: dict[str, float]
     tested: dict[str, float] = field(default_factory=dict)
+    curve: tuple[float, ...] = ()
 
 
 @dataclass
@@ -58,9 +63,10 @@ class _Files(NamedTuple):
     lock: bytes | None
     train_metrics: bytes | None
     test_metrics: bytes | None
+    curve: bytes | None = None
 
 
-_PATHS = ("dvc.lock", TRAIN_METRICS, TEST_METRICS)
+_PATHS = ("dvc.lock", TRAIN_METRICS, TEST_METRICS, f"{TRAIN_CURVES}/mAP50.tsv")
 
 
 class Unreadable(Exception):
@@ -130,9 +136,8 @@ def _read(experiment: str | None, base: str, files: _Files, digests: Mapping[str
         raise Unreadable(f"its dvc.lock or {TRAIN_METRICS} is damaged or of another form") from error
     if not digests.items() <= sources.items():
         return None
-    return FinishedTraining(
-        experiment or baseline_name(base), kind, arguments, metrics, _test_numbers(lock, files.test_metrics)
-    )
+    tested = _test_numbers(lock, files.test_metrics)
+    return FinishedTraining(experiment or baseline_name(base), kind, arguments, metrics, tested, _curve(files.curve))
 
 
 def _figures(lock: Lock) -> int:
@@ -149,6 +154,18 @@ def _test_numbers(lock: Lock, metrics: bytes | None) -> dict[str, float]:
         return _numbers(lock, "evaluate", TEST_METRICS, metrics)
     except (LookupError, TypeError, ValueError):  # a training without its test is a training as well
         return {}
+
+
+def _curve(content: bytes | None) -> tuple[float, ...]:
+    """Return mAP50 after each epoch from DVCLive's table; empty if it is missing or damaged."""
+    try:
+        rows = list(csv.DictReader(io.StringIO((content or b"").decode()), delimiter="\t"))
+        by_epoch = {int(row["step"]): float(row["mAP50"]) for row in rows}
+    except (LookupError, TypeError, ValueError):  # a training without its curve is a training as well
+        return ()
+    values = tuple(by_epoch[epoch] for epoch in sorted(by_epoch))
+    is_whole = list(by_epoch) == list(range(1, len(rows) + 1)) and all(map(math.isfinite, values))
+    return values if is_whole else ()
 
 
 def _numbers(lock: Lock, stage: str, path: str, content: bytes) -> dict[str, float]:
