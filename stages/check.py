@@ -22,8 +22,7 @@ from stages.params.schema import Params
 
 def main() -> None:
     """Validate params.yaml, fetch the weights, look for the device, and write a marker that never changes."""
-    check_arguments(params_file.validate(params_file.read(params_file.PARAMS)))  # before a key is sought in dvc.yaml
-    params = params_file.load()
+    params = params_file.load(check_more=check_arguments)
     check_source(params)
     weights.model_file(params.model)
     if params.model.endswith(".pt"):

@@ -195,3 +195,7 @@ def table(recipe: Recipe, trained: Iterable[FinishedTraining]) -> str:
         results = [training.metrics["mAP50"], list(training.curve), training.metrics["train_seconds"]]
         rows.append([*point, *results, data, code])
     return write_table([*keys, "mAP50", "curve", "seconds", "data", "code"], sorted(rows))
+
+
+if __name__ == "__main__":
+    main()

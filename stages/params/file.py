@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +30,23 @@ PIPELINE = ROOT / "dvc.yaml"
 _NOT_SEARCHED = {"device": "it says where a training runs", "seed": "the best seed is luck, not a better setting"}
 
 
-def load(path: Path = PARAMS, pipeline: Path = PIPELINE) -> Params:
+def load(
+    path: Path = PARAMS, pipeline: Path = PIPELINE, check_more: Callable[[Params, str], None] | None = None
+) -> Params:
     """Read and validate params.yaml.
 
     Args:
         path: The file.
         pipeline: The dvc.yaml whose stage train must list every training key.
+        check_more: A function of the parameters and the name of the file, which raises BadParams if they are wrong. It
+            runs before the look into dvc.yaml, so a key that does not exist is not reported as absent there.
 
     Raises:
         BadParams: The file is wrong. One line has, for every wrong key, its value and the allowed values.
     """
     params = validate(read(path), name=path.name)
+    if check_more is not None:
+        check_more(params, path.name)
     listed = stage_params(pipeline, "train")
     missing = [key for key in params.training_keys() if key not in listed]
     if missing:

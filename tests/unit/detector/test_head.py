@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from stages.base.failures import Failure
-from stages.data.preparation import prepare
 from stages.detector import head
 from stages.detector.head import class_rows, start_from
 from stages.detector.training import Trainer, train
 from stages.detector.ultralytics import YOLO, checkpoint_bytes, load_checkpoint, torch
 from stages.params import file as params_file
-from stages.params.schema import Data
+from tests.helpers.prepared import prepared_data  # noqa: F401 - a fixture
 from tests.helpers.project import SOURCE
 
 VALUES = params_file.read(SOURCE / "params.yaml")
@@ -46,14 +45,6 @@ def weights(tmp_path: Path) -> Weights:
         return path
 
     return write
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("data") / "prepared"
-    small = {**VALUES["data"], "split": {"train": 8, "val": 4, "test": 4}, "imgsz": 64}
-    prepare(Data.model_validate(small), out, workers=1)
-    return out
 
 
 def arguments(**changes: Any) -> dict[str, Any]:

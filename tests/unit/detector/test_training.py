@@ -12,23 +12,14 @@ from typing import Any
 
 import pytest
 
-from stages.data.preparation import prepare
 from stages.detector import training
 from stages.detector.training import Epoch, Trained, TrainingFailed, train
 from stages.detector.ultralytics import HOME, SETTINGS, YOLO, torch
 from stages.params import file as params_file
-from stages.params.schema import Data
+from tests.helpers.prepared import prepared_data  # noqa: F401 - a fixture
 from tests.helpers.project import SOURCE
 
 VALUES = params_file.read(SOURCE / "params.yaml")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("data") / "prepared"
-    small = {**VALUES["data"], "split": {"train": 16, "val": 4, "test": 4}, "imgsz": 64}
-    prepare(Data.model_validate(small), out, workers=1)
-    return out
 
 
 def arguments(**changes: Any) -> dict[str, Any]:

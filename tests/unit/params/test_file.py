@@ -201,6 +201,13 @@ def test_an_added_argument_must_be_listed_in_dvc_yaml(tmp_path: Path) -> None:
         params_file.load(file, SOURCE / "dvc.yaml")
 
 
+def test_an_argument_that_does_not_exist_is_not_told_to_be_listed_in_dvc_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text((SOURCE / "params.yaml").read_text(encoding="utf-8") + "\nepoch: 5\n", encoding="utf-8")
+    with pytest.raises(BadParams, match=r"^mine.yaml: epoch: not a key of this project"):
+        params_file.load(file, SOURCE / "dvc.yaml", check_arguments)
+
+
 def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text("lr0: 1e-3\n", encoding="utf-8")
