@@ -77,9 +77,9 @@ RECIPES = {
             "imgsz": (128, 160),
             "lr0": (5e-4, 1e-3, 2e-3, 3.2e-3, 5e-3),
             "batch": (4, 8),
-            "scale": (0.0, 0.2, 0.3, 0.5),
+            "scale": (0.0, 0.2, 0.5),
         },
-        repeated=24,
+        repeated=16,
     ),
     "other_drawn": Recipe(
         preset=("drawn", "data.seed=7", "data.imgsz=128"),
