@@ -10,11 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from tests.helpers.project import Project, make_project
+from tests.helpers.project import Project, copied, empty_home, make_project
 
 for _name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_", "OPTUNA_"))]:
     del os.environ[_name]  # of whoever runs the tests with a team's services
+# Two processes share the tests. If the threads of a training spin while they wait, they take the cores from each other.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,38 +28,97 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def baseline(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A repository after `dvc repro`, its results committed. Not to be changed: tests take a `project`."""
-    project = make_project(tmp_path_factory.mktemp("baseline") / "repository")
-    project.run("dvc", "repro")
-    project.commit("the baseline")
-    return project
+    """A repository after `dvc repro`, its results committed. Not to be changed: tests take a `project`.
+
+    Its parent has the folder `home`, which was the user's home during the run.
+    """
+
+    def make(folder: Path) -> None:
+        project = make_project(folder / "repository")
+        project.run("dvc", "repro", env=empty_home(folder / "home"))
+        project.commit("the baseline")
+
+    return Project(_made_once(tmp_path_factory, "baseline", make) / "repository")
 
 
 @pytest.fixture(scope="session")
 def quick_baseline(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """As `baseline`, with the quick training."""
-    project = make_project(tmp_path_factory.mktemp("quick") / "repository", quick=True)
-    project.run("dvc", "repro")
-    project.commit("the baseline")
-    return project
+
+    def make(folder: Path) -> None:
+        project = make_project(folder / "repository", quick=True)
+        project.run("dvc", "repro")
+        project.commit("the baseline")
+
+    return Project(_made_once(tmp_path_factory, "quick", make) / "repository", quick=True)
+
+
+@pytest.fixture(scope="session")
+def quick_study(quick_baseline: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the quick baseline after `dvc exp run -n searched tune`. Not to be changed: tests take a `searched`."""
+
+    def make(folder: Path) -> None:
+        project = copied(quick_baseline, folder / "repository", "trained.jsonl")
+        done = project.run("dvc", "exp", "run", "-n", "searched", "tune")
+        (folder / "output").write_text(done.stdout, encoding="utf-8")
+
+    return Project(_made_once(tmp_path_factory, "searched", make) / "repository", quick=True)
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database of MLflow without any run. To make one takes seconds, so tests copy it."""
+
+    def make(folder: Path) -> None:
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # the import takes seconds
+
+        SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", folder.as_uri()).engine.dispose()
+
+    return _made_once(tmp_path_factory, "mlflow", make) / "mlflow.db"
 
 
 @pytest.fixture
-def project(baseline: Project, tmp_path: Path) -> Project:
+def project(baseline: Project, empty_mlflow: Path, tmp_path: Path) -> Project:
     """A copy of the baseline's repository, for one test; its MLflow is empty."""
-    return _copy(baseline, tmp_path / "repository", "mlflow.db*", "mlartifacts", ".mlflow", ".yolo")
+    return _without_runs(baseline, empty_mlflow, tmp_path / "repository", ".yolo")
 
 
 @pytest.fixture
 def quick(quick_baseline: Project, tmp_path: Path) -> Project:
     """A copy of the quick baseline's repository, for one test, with its MLflow: to make one takes seconds."""
-    return _copy(quick_baseline, tmp_path / "repository", "trained.jsonl")
+    return copied(quick_baseline, tmp_path / "repository", "trained.jsonl")
 
 
-def _copy(project: Project, root: Path, *left: str) -> Project:
-    shutil.copytree(project.root, root, ignore=shutil.ignore_patterns(*left))
-    copy = Project(root, project.quick)
-    copy.run("dvc", "config", "--local", "core.site_cache_dir", str(root / ".dvc" / "tmp" / "site"))
+@pytest.fixture
+def unrecorded(quick_baseline: Project, empty_mlflow: Path, tmp_path: Path) -> Project:
+    """As `quick`; its MLflow is empty."""
+    return _without_runs(quick_baseline, empty_mlflow, tmp_path / "repository", "trained.jsonl")
+
+
+@pytest.fixture
+def searched(quick_study: Project, tmp_path: Path) -> Project:
+    """A copy of the quick baseline's repository after `dvc exp run -n searched tune`, for one test."""
+    return copied(quick_study, tmp_path / "repository")
+
+
+def _made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Make a folder once for all processes that share the tests, and return it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / name
+    with FileLock(shared / f"{name}.lock"):
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            (folder / "complete").touch()
+    return folder
+
+
+def _without_runs(project: Project, empty_mlflow: Path, root: Path, *left: str) -> Project:
+    copy = copied(project, root, "mlflow.db*", ".mlflow", *left)
+    shutil.copyfile(empty_mlflow, root / "mlflow.db")
     return copy
 
 

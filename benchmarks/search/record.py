@@ -3,8 +3,8 @@
     python -m benchmarks.search.record [drawn] [--workers 2]
 
 This takes hours. The trainings run in a clone of this repository's last commit in .cache/search/, with the workers of a
-study, one thread each. Every training is an experiment of DVC there, so the same command goes on after a kill. The
-table is written to benchmarks/search/tables/ after each training.
+study, one thread each. The table is written to benchmarks/search/tables/ after each training, so the same command
+goes on after a kill, also on another machine.
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ import argparse
 import hashlib
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.search.recipes import RECIPES, Recipe
+from benchmarks.search.table import TABLES, read_rows
 from stages.base.files import write_atomic
 from stages.base.git import commit
 from stages.base.paths import ROOT, main_root
 from stages.base.tables import write_table
-from stages.experiments import refs
 from stages.experiments.finished import FinishedTraining, finished_training
 from stages.experiments.identity import code_digests
 from stages.experiments.lock import prepared, read_lock
@@ -40,70 +38,6 @@ from stages.workers.pool import LOGS, WorkerPool
 from stages.workers.process import places
 
 HOME = main_root() / ".cache" / "search"
-TABLES = Path(__file__).parent / "tables"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a table is made of.
-
-    Attributes:
-        preset: The name of a preset, and the keys that differ from it, as `python -m stages preset` takes them.
-        axes: The values of each searched key. Together they make the grid.
-        seeds: The training seeds of every point.
-        repeated: The number of points, drawn at random, that are trained with REPEAT_SEEDS too.
-    """
-
-    preset: tuple[str, ...]
-    axes: dict[str, tuple[Any, ...]]
-    seeds: tuple[int, ...] = (0,)
-    repeated: int = 0
-
-    def points(self) -> list[Point]:
-        """Return all points to train, with their seeds, in the order of the trainings."""
-        grid = [dict(zip(self.axes, values, strict=True)) for values in product(*self.axes.values())]
-        random.Random(0).shuffle(grid)  # a table that is not yet complete then covers the whole space
-        points = [{**point, "seed": seed} for seed in self.seeds for point in grid]
-        return points + [{**point, "seed": seed} for point in grid[: self.repeated] for seed in REPEAT_SEEDS]
-
-
-REPEAT_SEEDS = (1, 2)
-
-RECIPES = {
-    "drawn": Recipe(
-        preset=("drawn",),
-        axes={
-            "epochs": (2, 3, 4, 5),
-            "imgsz": (128, 160),
-            "lr0": (5e-4, 1e-3, 2e-3, 3.2e-3, 5e-3),
-            "batch": (4, 8),
-            "scale": (0.0, 0.2, 0.5),
-        },
-        repeated=16,
-    ),
-    "other_drawn": Recipe(
-        preset=("drawn", "data.seed=7", "data.imgsz=128"),
-        axes={
-            "epochs": (2, 3, 4, 5),
-            "imgsz": (96, 128),
-            "lr0": (5e-4, 1.5e-3, 3e-3, 5e-3),
-            "batch": (4, 8),
-            "scale": (0.0, 0.2, 0.5),
-        },
-    ),
-    "photographs": Recipe(
-        preset=("tiny_coco",),
-        axes={
-            "epochs": (2, 3, 4),
-            "imgsz": (320,),
-            "lr0": (1e-5, 3e-5, 5e-5, 1e-4, 2e-4),
-            "batch": (4, 8),
-            "scale": (0.2,),
-        },
-        seeds=(0, 1, 2),
-    ),
-}
-"""The tables. The default of the search was chosen on `drawn`; the two others check it."""
 
 
 def main() -> None:
@@ -142,59 +76,69 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 def record(name: str, workers: int | None, out: Path) -> None:
-    """Train all points of a table that have no experiment in this checkout, and write the table after each.
+    """Train all points of a table that it does not have yet, and write the table after each.
+
+    Rows of other data or other code are dropped.
 
     Args:
         name: The name of the table.
         workers: The number of trainings at once, or None for one per core.
         out: The file of the table.
     """
-    recipe = RECIPES[name]
-    points = {f"{name}-{_digest(point)}": point for point in recipe.points()}
+    recipe, results = RECIPES[name], Results(RECIPES[name], out)
+    points = recipe.points()
+    waiting = [point for point in points if not results.has(point)]
     origin = Origin(commit(), params_file.PARAMS.read_text("utf-8"), (ROOT / "dvc.lock").read_text("utf-8"))
     written = params_file.load().written()
-    done = refs.experiments()
-    waiting = [run for run in points if run not in done]
-    trained = [training for run in points if run in done and (training := finished_training(run))]
-    print(f"{len(trained)} of {len(points)} points are trained", flush=True)
+    print(f"{len(points) - len(waiting)} of {len(points)} points are trained", flush=True)
     with WorkerPool(places(workers, "cpu"), origin) as pool:
         while waiting or pool.has_running_task:
             while waiting and pool.has_free_worker:
-                run = waiting.pop(0)
-                pool.submit(Task(run, points[run], resolved({**written, **points[run]}), LOGS / f"{run}.log"))
+                point = waiting.pop(0)
+                run = f"{name}-{hashlib.sha256(repr(same(point)).encode()).hexdigest()[:10]}"
+                pool.submit(Task(run, point, resolved({**written, **point}), LOGS / f"{run}.log"))
             for task, outcome in pool.receive(_go_on):
                 training = finished_training(task.name)
                 if isinstance(outcome, Failed) or training is None:
                     raise RuntimeError(f"{task.name} {task.values}: {outcome}")
-                trained.append(training)
-                write_atomic(out, table(recipe, trained))
-                print(f"{len(trained)} of {len(points)}: {task.values}: {training.metrics['mAP50']}", flush=True)
-    write_atomic(out, table(recipe, trained))
+                results.add(training)
+                print(f"{task.values}: {training.metrics['mAP50']}; {len(waiting)} wait", flush=True)
 
 
 def _go_on(task: Task, epoch: EpochEnded) -> bool:
     return False
 
 
-def _digest(point: Point) -> str:
-    return hashlib.sha256(repr(same(point)).encode()).hexdigest()[:10]
+class Results:
+    """The rows of a table, which is written after each new row.
 
-
-def table(recipe: Recipe, trained: Iterable[FinishedTraining]) -> str:
-    """Return the table as comma-separated values: a row for each training, sorted by seed and point.
-
-    Columns: the searched keys; seed; mAP50 of the trained model on the validation split (0 to 1); curve, the same after
+    Columns: seed; the searched keys; mAP50 of the trained model on the validation split (0 to 1); curve, the same after
     each epoch; seconds of the training; data and code, the first digits of the digests of both.
     """
-    keys = ["seed", *recipe.axes]
-    data = prepared(read_lock(ROOT))["md5"][:12]
-    code = hashlib.sha256(json.dumps(dict(code_digests()), sort_keys=True).encode()).hexdigest()[:12]
-    rows = []
-    for training in trained:
-        point = [training.arguments[key] for key in keys]
-        results = [training.metrics["mAP50"], list(training.curve), training.metrics["train_seconds"]]
-        rows.append([*point, *results, data, code])
-    return write_table([*keys, "mAP50", "curve", "seconds", "data", "code"], sorted(rows))
+
+    def __init__(self, recipe: Recipe, path: Path) -> None:
+        """Read the rows of the present data and code."""
+        self._keys, self._path = ["seed", *recipe.axes], path
+        self._columns = [*self._keys, "mAP50", "curve", "seconds", "data", "code"]
+        code = json.dumps(dict(code_digests()), sort_keys=True)
+        self._made_of = [prepared(read_lock(ROOT))["md5"][:12], hashlib.sha256(code.encode()).hexdigest()[:12]]
+        rows = read_rows(path) if path.is_file() else []
+        kept = [row for row in rows if [row["data"], row["code"]] == self._made_of]
+        self._rows = {self._key(row): [row[column] for column in self._columns] for row in kept}
+
+    def has(self, point: Point) -> bool:
+        """Return whether the table has a point."""
+        return self._key(point) in self._rows
+
+    def add(self, training: FinishedTraining) -> None:
+        """Add a training, and write the table, sorted by seed and point."""
+        measured = [training.metrics["mAP50"], list(training.curve), training.metrics["train_seconds"]]
+        point = [training.arguments[key] for key in self._keys]
+        self._rows[self._key(training.arguments)] = [*point, *measured, *self._made_of]
+        write_atomic(self._path, write_table(self._columns, sorted(self._rows.values())))
+
+    def _key(self, point: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+        return same({key: point[key] for key in self._keys})
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from stages.base.tables import write_table
 from stages.decision.evidence import CONFIRMED, Evidence, Row
-from stages.decision.significance import Noise, noise
 from stages.detector.as_is import AsIs
+from stages.experiments.noise import Noise, noise
 from stages.params.space import Point, same
 
 CHEAPER = 0.9  # a setting is cheaper if its time is at most this share of the other: times vary by some percent

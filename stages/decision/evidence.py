@@ -15,7 +15,7 @@ from stages.base.tables import read_cell
 from stages.params.resolution import resolved
 from stages.params.space import Dimension, Point, same
 
-SMALL = 10  # trials: Optuna's sampler draws the first five at random
+SMALL = 5  # trials
 CONFIRMED = ("role", "name", "seed", "mAP50", "test_mAP50", "seconds", "ms_per_image", "reason")  # confirmation.csv
 OWN_SOURCES = ("sampler", "enqueued")  # of trials that the study itself has trained
 
@@ -54,13 +54,26 @@ class Row:
 
     @property
     def is_own(self) -> bool:
-        """Whether the study itself has trained it."""
+        """Return whether the study itself has trained it."""
         return self.source in OWN_SOURCES
 
     @property
     def cost(self) -> tuple[int, float] | None:
         """The trained epochs and the seconds; None if one of them is not known."""
         return (self.epochs, self.seconds) if self.epochs is not None and self.seconds is not None else None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A trial that was trained with a second seed.
+
+    Attributes:
+        number: The number of the trial.
+        mean: The mean of its mAP50 on the validation split over both seeds.
+    """
+
+    number: int
+    mean: float
 
 
 @dataclass(frozen=True)
@@ -104,9 +117,24 @@ class Evidence:
         return [row for row in self.compared if row.source == "grid"]
 
     @property
+    def grid_with_cost(self) -> list[Row]:
+        """The grid points whose value and cost are known."""
+        return [row for row in self.grid if row.value is not None and row.cost]
+
+    @property
     def best(self) -> Row | None:
-        """The complete trial with the greatest mAP50 on the validation split, the first of equals; None without one."""
-        return max(self.complete, key=lambda row: row.value or 0.0, default=None)
+        """The trial that the study calls its best; without its row, the one with the greatest mAP50 on the validation
+        split, the first of equals. None if no trial is complete."""
+        number = (self.study["best"] or {}).get("number")
+        chosen = next((row for row in self.complete if row.number == number), None)
+        return chosen or max(self.complete, key=lambda row: row.value or 0.0, default=None)
+
+    @property
+    def second_seed(self) -> list[Checked]:
+        """The trials that the study trained with a second seed."""
+        second = self.study.get("second_seed", {})
+        rows = [(row, second[str(row.number)]) for row in self.complete if str(row.number) in second]
+        return [Checked(row.number or 0, ((row.value or 0.0) + value) / 2) for row, value in rows]
 
     @property
     def start(self) -> Point:
@@ -120,7 +148,7 @@ class Evidence:
 
     @property
     def is_small(self) -> bool:
-        """Whether the study has too few trials for the sampler to learn from."""
+        """Return whether the study has so few trials that its best is little better than chance."""
         return len(self.finished) < SMALL
 
 
@@ -146,7 +174,7 @@ def read(folder: Path) -> Evidence | None:
         if best := study["best"]:
             _, _, _, _ = best["number"], best["name"], best["params"].items(), best["mAP50"]
         _, _, _ = study["start"]["params"].items(), study["start"]["mAP50"], study["fixed"].items()
-        _ = study.get("importances", {}).items()
+        _, _ = study.get("importances", {}).items(), study.get("second_seed", {}).items()
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

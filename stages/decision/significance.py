@@ -98,29 +98,3 @@ def detectable(sd: float, n: int) -> float | None:
     critical = float(t.ppf((1 + LEVEL) / 2, n - 1))
     effect = brentq(lambda d: float(nct.sf(critical, n - 1, d * math.sqrt(n))) - POWER, 1e-6, 40)
     return float(effect) * sd
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The spread of results that differ only in the seed.
-
-    Attributes:
-        sd: The standard deviation, pooled over the settings.
-        freedom: The degrees of freedom of `sd`.
-    """
-
-    sd: float
-    freedom: int
-
-    def margin(self) -> float:
-        """Return how far one result may be below another without being worse, by a one-sided test at 5 %."""
-        return float(t.ppf(0.95, self.freedom)) * math.sqrt(2) * self.sd
-
-
-def noise(groups: Sequence[Sequence[float]]) -> Noise | None:
-    """Return the noise within groups of results; each group is of one setting. None if no group has two results."""
-    spread = [(statistics.variance(group), len(group) - 1) for group in groups if len(group) > 1]
-    freedom = sum(count for _, count in spread)
-    if not freedom:
-        return None
-    return Noise(math.sqrt(sum(variance * count for variance, count in spread) / freedom), freedom)

@@ -76,8 +76,11 @@ class Tune(_Group):
     trials: int = Field(ge=1, le=1_000_000, strict=True, description="a whole number from 1")
     timeout: float | None = Field(gt=0, strict=True, description="seconds over 0, or null")
     workers: int | None = Field(ge=1, le=256, strict=True, description="a whole number from 1 to 256, or null")
-    sampler: Literal["tpe", "random"] = Field(description="tpe or random")
-    pruner: Literal["median", "hyperband", "none"] = Field(description="median, hyperband or none")
+    sampler: Literal["auto", "gp", "tpe", "random"] = Field(description="auto, gp, tpe or random")
+    pruner: Literal["forecast", "median", "hyperband", "none"] = Field(
+        description="forecast, median, hyperband or none"
+    )
+    patience: int | None = Field(ge=1, le=1000, strict=True, description="a whole number from 1 to 1000, or null")
     seed: int = Field(ge=0, lt=2**31, strict=True, description="a whole number from 0")
     confirm_seeds: int = Field(ge=0, le=100, strict=True, description="a whole number from 0 to 100")
     storage: str | None = Field(description="an SQLAlchemy URL, or null")
@@ -98,7 +101,7 @@ class Tune(_Group):
                 raise ValueError("storage has a password, which git would keep: set OPTUNA_STORAGE to that URL instead")
         if self.pruner == "hyperband" and "epochs" in self.space:
             raise ValueError(
-                "pruner hyperband compares trials of equal length: remove epochs from tune.space, or set median"
+                "pruner hyperband compares trials of equal length: remove epochs from tune.space, or set forecast"
             )
         return self
 

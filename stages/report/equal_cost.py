@@ -1,4 +1,4 @@
-"""Compare Optuna, the grid and random order at equal cost."""
+"""Compare Optuna, the grid and a predicted random search at equal cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from stages.base.formatting import markdown_table
 from stages.decision.evidence import Evidence, Row
 from stages.params.space import Point
-from stages.report.best_so_far import Band, Curve, curve, random_orders
+from stages.report import random_search
+from stages.report.best_so_far import Band, Curve, curve
+from stages.report.random_search import Model
 
 EPOCHS, SECONDS = "epochs x images", "seconds of training"
 
@@ -19,12 +21,14 @@ class EqualCost:
 
     Attributes:
         curves: By the name of the cost, then by method: `Optuna`, and `grid` if a grid ran.
-        bands: The random orders, by the name of the cost.
+        bands: The predicted random searches, by the name of the cost.
+        model: The model that predicts them.
         marks: The costs in the table, by the name of the cost, then by their meaning.
     """
 
     curves: Mapping[str, Mapping[str, Curve]]
     bands: Mapping[str, Band]
+    model: Model
     marks: Mapping[str, Mapping[str, float]]
 
     def table(self) -> str:
@@ -36,28 +40,30 @@ class EqualCost:
                 random = f"{band[1]:.3f} ({band[0]:.3f} to {band[2]:.3f})" if band else "-"
                 best = [_best_at(self.curves[cost].get(method), spent) for method in ("Optuna", "grid")]
                 cells.append([cost, f"{spent:,.0f} ({meaning})", *best, random])
-        return "\n".join(markdown_table(("cost", "spent", "Optuna", "grid", "random order"), cells))
+        return "\n".join(markdown_table(("cost", "spent", "Optuna", "grid", "random search, predicted"), cells))
 
 
-def compare(own_trials: Sequence[Row], grid: Sequence[Row], images: int) -> EqualCost:
-    """Return the curves of a study and of a grid, and the band of random orders.
+def compare(evidence: Evidence, images: int) -> EqualCost:
+    """Return the curves of a study and of a grid, and the band of random searches.
 
     Args:
-        own_trials: The finished trials that the study trained; at least one.
-        grid: The points of grids that have a value and a cost; may be empty.
+        evidence: A study that has finished at least one trial itself.
         images: The number of images in the train split.
     """
+    own_trials, grid = evidence.finished, evidence.grid_with_cost
     methods = {"Optuna": own_trials, **({"grid": grid} if grid else {})}
+    model = random_search.fit(evidence)
+    costs = {EPOCHS: model.epochs * max(images, 1), SECONDS: model.seconds}
     curves: dict[str, dict[str, Curve]] = {}
     bands: dict[str, Band] = {}
     marks: dict[str, dict[str, float]] = {}
-    for cost in (EPOCHS, SECONDS):
+    for cost, of_points in costs.items():
         curves[cost] = {name: curve(_costs(rows, cost, images), _values(rows)) for name, rows in methods.items()}
         total = float(curves[cost]["Optuna"].cost[-1])
         marks[cost] = {"the whole grid": float(curves[cost]["grid"].cost[-1])} if grid else {}
         marks[cost] |= {"half of the study": total / 2, "the whole study": total}
-        bands[cost] = random_orders(_costs(own_trials, cost, images), _values(own_trials), list(marks[cost].values()))
-    return EqualCost(curves, bands, marks)
+        bands[cost] = model.searches(of_points, max(marks[cost].values()), list(marks[cost].values()))
+    return EqualCost(curves, bands, model, marks)
 
 
 def grid_values_from_study(evidence: Evidence) -> Point:

@@ -24,8 +24,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from stages.base.formatting import plain, words
 from stages.decision.confirmation import Confirmation, Role
 from stages.decision.evidence import Evidence, Row
-from stages.decision.significance import Noise
 from stages.decision.verdict import Decision
+from stages.experiments.noise import Noise
 from stages.report.best_so_far import Band, Curve
 from stages.report.importance import Effect
 
@@ -46,7 +46,7 @@ def progress(curves: Mapping[str, Mapping[str, Curve]], bands: Mapping[str, Band
 
     Args:
         curves: By the name of the cost, then by method: `Optuna`, and `grid` if a grid ran.
-        bands: The random orders, by the name of the cost.
+        bands: The predicted random searches, by the name of the cost.
         start: The value of the baseline; None if it was not measured.
     """
     costs = list(curves)
@@ -56,7 +56,7 @@ def progress(curves: Mapping[str, Mapping[str, Curve]], bands: Mapping[str, Band
     for axis, cost in zip(axes, costs, strict=True):
         band = bands[cost]
         axis.fill_between(band.cost, band.low, band.high, color=GREY, alpha=0.25, linewidth=0)
-        axis.plot(band.cost, band.mean, color=GREY, linestyle=":", linewidth=2.5, label="the same trials, random order")
+        axis.plot(band.cost, band.mean, color=GREY, linestyle=":", linewidth=2.5, label="random search, predicted")
         for name, curve in curves[cost].items():
             colour, line, mark = styles[name]
             every = max(1, len(curve.cost) // 25)
@@ -70,7 +70,7 @@ def progress(curves: Mapping[str, Mapping[str, Curve]], bands: Mapping[str, Band
         axis.set_xlim(left=0)
     axes[0].set_title("Best mAP50 so far at equal cost", loc="left", fontsize=15)
     _legend(figure, axes[-1])
-    return _png(figure)
+    return png(figure)
 
 
 def slices(evidence: Evidence, noise: Noise | None) -> bytes:
@@ -112,7 +112,7 @@ def slices(evidence: Evidence, noise: Noise | None) -> bytes:
     for axis in axes[len(keys) :]:
         axis.axis("off")
     _legend(figure, axes[0])
-    return _png(figure)
+    return png(figure)
 
 
 def _places(key: str, rows: Sequence[Row]) -> tuple[Any, list[str] | None]:
@@ -158,7 +158,7 @@ def importance(effects: Sequence[Effect]) -> bytes:
     _legend(figure, right)
     for axis in (left, right):
         axis.grid(axis="y", visible=False)
-    return _png(figure)
+    return png(figure)
 
 
 def tradeoff(evidence: Evidence, decision: Decision | None, noise: Noise | None) -> bytes:
@@ -189,7 +189,7 @@ def tradeoff(evidence: Evidence, decision: Decision | None, noise: Noise | None)
     _legend(figure, axis)
     _style(axis, "seconds of training", VALIDATION)
     axis.set_title("Result and cost of each training", loc="left", fontsize=15)
-    return _png(figure)
+    return png(figure)
 
 
 def confirmation(confirmed: Confirmation, decision: Decision) -> bytes:
@@ -235,7 +235,7 @@ def confirmation(confirmed: Confirmation, decision: Decision) -> bytes:
     axis.set_xlim(-0.5, len(roles) - 0.4)
     _style(axis, "", TEST)
     axis.set_title("Repeats with other seeds: each result, mean and 95 % interval", loc="left", fontsize=15)
-    return _png(figure)
+    return png(figure)
 
 
 def _wrapped(point: Mapping[str, Any]) -> str:
@@ -259,7 +259,8 @@ def _legend(figure: Figure, axis: Axes) -> None:
     figure.legend(handles, labels, fontsize=12, loc="outside lower center", ncols=min(5, len(labels)), frameon=False)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Return a figure as the content of a PNG file."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=90, metadata={"Software": None})  # the same results give the same bytes
     return stream.getvalue()

@@ -14,7 +14,7 @@ from stages.base.paths import DATA, ROOT
 from stages.decision import confirmation, staging
 from stages.decision.confirmation import Confirmation
 from stages.decision.evidence import Evidence
-from stages.decision.repeater import Repeater
+from stages.decision.repeater import confirm
 from stages.decision.verdict import Decision, decide
 from stages.detector.as_is import AsIs, measure_best
 from stages.experiments.identity import code_digests
@@ -23,6 +23,7 @@ from stages.params import file as params_file
 from stages.params.schema import Params
 from stages.report import machine
 from stages.report.text import Report, ReportInputs, render
+from stages.search.repeats import Repeater
 from stages.tracking import missed, sync
 from stages.tracking.outage import tolerated
 from stages.tracking.store import Store, Unreachable
@@ -86,7 +87,7 @@ def _confirm(params: Params, evidence: Evidence) -> Confirmation | None:
     origin = Origin(
         commit(), params_file.PARAMS.read_text(encoding="utf-8"), (ROOT / "dvc.lock").read_text(encoding="utf-8")
     )
-    return Repeater(params, origin, places(params.tune.workers, params.device)).confirm(evidence)
+    return confirm(evidence, Repeater(params, origin, places(params.tune.workers, params.device)))
 
 
 def _measure_as_is(params: Params, evidence: Evidence, missing: list[str]) -> AsIs | None:

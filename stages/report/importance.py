@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stages.base.formatting import markdown_table, plain
 from stages.decision.evidence import Row
-from stages.decision.significance import Noise
+from stages.experiments.noise import Noise
 from stages.report.numbers import fixed
 
 GROUPS = 3  # ranges of a parameter with many values: each still has several trials in a study of twenty

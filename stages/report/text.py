@@ -16,7 +16,7 @@ from stages.decision.verdict import Decision, describe
 from stages.detector.as_is import AsIs
 from stages.params.space import same
 from stages.report import equal_cost, figures, importance, numbers, repeats, runs
-from stages.report.best_so_far import ORDERS
+from stages.report.random_search import SEARCHES
 
 
 @dataclass(frozen=True)
@@ -115,16 +115,17 @@ def _run_facts(inputs: ReportInputs) -> dict[str, Any]:
         "trials_table": runs.trials_table(evidence, shown, runs.best_value(evidence, inputs.as_is)),
         "shown": len(shown),
         "state_counts": runs.state_counts(evidence),
+        "second_seed": evidence.second_seed,
     }
 
 
 def _cost_facts(inputs: ReportInputs, pictures: dict[str, bytes]) -> dict[str, Any]:
     evidence = inputs.evidence
-    own_trials, grid = evidence.finished, [row for row in evidence.grid if row.value is not None and row.cost]
+    own_trials = evidence.finished
     facts = {
         "own_trials": own_trials,
-        "grid": grid,
-        "orders": ORDERS,
+        "grid": evidence.grid_with_cost,
+        "searches": SEARCHES,
         "reused": sum(not row.is_own for row in evidence.complete),
         "grid_uses": equal_cost.grid_values_from_study(evidence),
         "study_seconds": sum(row.seconds or 0.0 for row in own_trials),
@@ -132,9 +133,9 @@ def _cost_facts(inputs: ReportInputs, pictures: dict[str, bytes]) -> dict[str, A
     if not own_trials:
         return facts
     images = int(inputs.data.get("splits", {}).get("train", {}).get("images", 0))
-    costs, start = equal_cost.compare(own_trials, grid, images), evidence.training_at(evidence.start)
+    costs, start = equal_cost.compare(evidence, images), evidence.training_at(evidence.start)
     pictures["progress.png"] = figures.progress(costs.curves, costs.bands, start.value if start else None)
-    return {**facts, "cost_table": costs.table()}
+    return {**facts, "cost_table": costs.table(), "random_search": costs.model}
 
 
 def _effect_facts(inputs: ReportInputs, pictures: dict[str, bytes]) -> dict[str, Any]:

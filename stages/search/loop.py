@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, Trial
 from stages.base.failures import Failure
 from stages.base.formatting import duration, words
 from stages.experiments.workshop import Origin
+from stages.search.convergence import Converged
 from stages.search.next_trial import next_trial
 from stages.search.recovery import settle
 from stages.search.sampling import Exhausted
@@ -42,11 +43,11 @@ class Search:
         self._deadline = time.monotonic() + timeout if timeout is not None else None
         self._pool = WorkerPool(places, origin, self._on_unfinished)
         self._trials: dict[str, Trial] = {}
-        self._exhausted = False
+        self._has_ended = False
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Search until the target is reached, the time is over, or the space is exhausted.
+        """Search until the target is reached, the time is over, the space is exhausted, or the study has converged.
 
         Raises:
             Failure: Three trials in a row failed in the same way, the storage cannot be used, or the dvc command that
@@ -78,13 +79,13 @@ class Search:
     def _fill_pool(self) -> bool:
         """Give each free worker a trial, and return whether there may be more trials later."""
         while self._pool.has_free_worker:
-            if self._exhausted or (self._deadline is not None and time.monotonic() > self._deadline):
+            if self._has_ended or (self._deadline is not None and time.monotonic() > self._deadline):
                 return False
             try:
                 trial = next_trial(self._study)
-            except Exhausted:
-                print("every point of tune.space has been tried", flush=True)
-                self._exhausted = True
+            except (Exhausted, Converged) as reason:
+                print(reason, flush=True)
+                self._has_ended = True
                 return False
             if trial is None:
                 return True

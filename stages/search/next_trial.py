@@ -11,9 +11,11 @@ from stages.base.git import commit
 from stages.experiments import refs
 from stages.experiments.names import trial_name
 from stages.params.space import same
+from stages.search.convergence import check_convergence
+from stages.search.distributions import untried
 from stages.search.liveness import process_name
 from stages.search.recovery import recover_locked
-from stages.search.sampling import Exhausted, untried
+from stages.search.sampling import Exhausted
 from stages.search.study import PERMANENT, Study, fixed_key
 from stages.services.storage import FINISHED, wait_for_storage
 
@@ -24,21 +26,15 @@ def next_trial(study: Study) -> Trial | None:
 
     Raises:
         Exhausted: Every point of the space has been tried.
+        Converged: Further trials can hardly gain more than the noise between seeds.
         Failure: The storage cannot be used.
     """
     while True:
         with study.lock():
             recover_locked(study)
-            trials = study.trials()
-            running = sum(trial.state == TrialState.RUNNING for trial in trials)
-            if len(study.finished()) + running >= study.target:
+            trial = ask(study)
+            if trial is None:
                 return None
-            _exclude_points(study, trials)
-            waiting = any(trial.state == TrialState.WAITING for trial in trials)
-            if not waiting and untried(study.space.distributions, study.excluded) == []:
-                raise Exhausted
-            trial = study.optuna_study.ask(fixed_distributions=dict(study.space.distributions))
-            study.asked.add(trial.number)
             _describe(study, trial)
             study.storage.record_heartbeat(trial._trial_id)
         equal = _equal_trial(study, trial)
@@ -46,6 +42,25 @@ def next_trial(study: Study) -> Trial | None:
             study.running[trial.number] = trial
             return trial
         study.fail(trial, "repeated", f"trial {equal} has the same point and was first")
+
+
+def ask(study: Study) -> Trial | None:
+    """Ask the sampler for a trial, as `next_trial` does. The caller holds the lock of the study."""
+    trials = study.trials()
+    running = sum(trial.state == TrialState.RUNNING for trial in trials)
+    if len(study.finished()) + running >= study.target:
+        return None
+    _exclude_points(study, trials)
+    if not any(trial.state == TrialState.WAITING for trial in trials):
+        if untried(study.space.distributions, study.excluded) == []:
+            raise Exhausted("every point of tune.space has been tried")
+        check_convergence(trials, study.patience, study.noise)
+    trial = study.optuna_study.ask(fixed_distributions=dict(study.space.distributions))
+    study.asked.add(trial.number)
+    trial.set_user_attr("epochs", study.space.arguments(trial.params)["epochs"])
+    if "source" not in trial.user_attrs:
+        trial.set_user_attr("source", "sampler")
+    return trial
 
 
 def _exclude_points(study: Study, trials: Iterable[FrozenTrial]) -> None:
@@ -58,14 +73,7 @@ def _exclude_points(study: Study, trials: Iterable[FrozenTrial]) -> None:
 
 
 def _describe(study: Study, trial: Trial) -> None:
-    facts = {
-        "name": _unused_name(study, trial.number),
-        "owner": process_name(),
-        "commit": commit(),
-        "epochs": study.space.arguments(trial.params)["epochs"],
-    }
-    if "source" not in trial.user_attrs:
-        facts["source"] = "sampler"
+    facts = {"name": _unused_name(study, trial.number), "owner": process_name(), "commit": commit()}
     for key, value in facts.items():
         trial.set_user_attr(key, value)
 

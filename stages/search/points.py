@@ -11,7 +11,7 @@ from optuna.trial import create_trial
 from stages.params.resolution import resolved
 from stages.params.schema import Params
 from stages.params.space import Point, same
-from stages.search.sampling import distribution
+from stages.search.distributions import distribution
 
 
 class SearchSpace:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from optuna.trial import FrozenTrial
+
 from stages.base.failures import Failure
 from stages.base.files import write_atomic
 from stages.base.formatting import words
@@ -17,14 +19,18 @@ from stages.experiments.finished import FinishedTrainings, finished_trainings
 from stages.experiments.finished import table as comparison_table
 from stages.experiments.identity import code_digests
 from stages.experiments.lock import edited_lock, parameters, prepared, read_lock
+from stages.experiments.noise import measured_noise
 from stages.experiments.workshop import Origin
 from stages.params import file as params_file
 from stages.params.file import with_values
 from stages.params.schema import Params
 from stages.params.space import Point, same
+from stages.search.convergence import RULE_OF_THUMB
 from stages.search.identity import changed_facts, identity
 from stages.search.loop import Search
 from stages.search.recovery import recover
+from stages.search.repeats import Repeater
+from stages.search.second_seed import check_best, describe
 from stages.search.study import Study
 from stages.search.summary import summary
 from stages.search.tables import history, table
@@ -59,7 +65,8 @@ def run_study(folder: Path) -> None:
     digest = json.loads((DATA / "summary.json").read_text(encoding="utf-8"))["digest"]
     results = finished_trainings({**code, data["path"]: data["md5"]}, base)
 
-    study = Study(params, identity(params, digest, code), open_storage(params.tune.storage))
+    noise = measured_noise(results.trainings) or RULE_OF_THUMB
+    study = Study(params, identity(params, digest, code), open_storage(params.tune.storage), noise.sd)
     recover(study)
     new = study.add_results(results.trainings)
     start = study.space.point(params.training())
@@ -68,9 +75,11 @@ def run_study(folder: Path) -> None:
     _print_start(study, params, new)
     mirror = StudyMirror(Subject(study.name, study.identity), study.lock)
     status = "KILLED"
+    workers = places(params.tune.workers, params.device)
     try:
         if len(study.finished()) < study.target:
-            Search(study, params.tune.timeout, places(params.tune.workers, params.device), origin, mirror).run()
+            Search(study, params.tune.timeout, workers, origin, mirror).run()
+        check_best(study, noise, Repeater(params, origin, workers))
         status = "FINISHED"
     finally:
         mirror.close(study.trials(), _write_reports(study, params, results, folder), status)
@@ -122,13 +131,15 @@ def _conclude(study: Study, params: Params, before: float | None) -> None:
     if best is None or best.value is None:
         print("no trial is complete; params.yaml is unchanged")
         return
+    if checked := describe(study):
+        print(checked)
     line = f"best: trial {best.number} ({words(best.params)}), mAP50 {best.value:.3f} on the validation split"
     if before is None:
         print(
             f"{line}; params.yaml is unchanged: its values are outside tune.space and have no result to compare with. "
             f"`dvc exp apply {best.user_attrs['name']}` takes the trial"
         )
-    elif best.value <= before:
+    elif best.value <= before and not _beats_start_by_mean(study, best):
         print(f"{line}; params.yaml is unchanged: its values have mAP50 {before:.3f}")
     elif _write_back(params, best.params):
         print(f"{line}; written to params.yaml (before {before:.3f})")
@@ -136,6 +147,12 @@ def _conclude(study: Study, params: Params, before: float | None) -> None:
         print(f"{line}; params.yaml was edited during the study, so the study leaves it unchanged")
     if "DVC_STAGE" not in os.environ:
         print("next: run `dvc repro`; it trains and evaluates with the values in params.yaml")
+
+
+def _beats_start_by_mean(study: Study, best: FrozenTrial) -> bool:
+    """Return whether the best was chosen before the values of params.yaml because of its mean over two seeds."""
+    start = [trial.number for trial in study.complete_trials() if same(trial.params) == same(study.space.start)]
+    return best.number not in start and {best.number, *start} <= study.second_seed().keys() and bool(start)
 
 
 def _write_back(params: Params, point: Point) -> bool:

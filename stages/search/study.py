@@ -6,6 +6,7 @@ the same data and with the same code, are trials from the start. So no point is 
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -18,12 +19,16 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from stages.experiments.finished import FinishedTraining
 from stages.params.schema import Params
 from stages.params.space import Point, same
+from stages.search.convergence import RULE_OF_THUMB
+from stages.search.distributions import PointKeys
 from stages.search.identity import study_name
 from stages.search.points import SearchSpace
-from stages.search.sampling import PointKeys, Sampler, pruner
+from stages.search.pruning import pruner
+from stages.search.sampling import Sampler
 from stages.services import storage
 from stages.services.storage import FINISHED, IDENTITY, OBJECTIVE, TrialEnded, wait_for_storage
 
+SECOND_SEED = "second_seed"  # the attribute of a study with the results of a second seed
 PERMANENT = ("out of memory", "not a number", "refused")  # kinds of failure that come again at the same point
 
 
@@ -35,6 +40,8 @@ class Study:
         identity: The facts that all trials share.
         is_new: Whether this process has created the study.
         target: The number of finished trials at which the study is complete.
+        patience: The number of suggestions without hope after which the study ends by itself; None for never.
+        noise: The standard deviation of the objective between seeds.
         space: The search space.
         storage: The storage.
         optuna_study: The study as Optuna has it.
@@ -44,14 +51,18 @@ class Study:
     """
 
     @wait_for_storage
-    def __init__(self, params: Params, identity: Mapping[str, Any], database: RDBStorage) -> None:
+    def __init__(
+        self, params: Params, identity: Mapping[str, Any], database: RDBStorage, noise: float = RULE_OF_THUMB.sd
+    ) -> None:
         """Open the study with this identity, or create it.
 
         Args:
             params: The content of params.yaml.
             identity: The facts that all trials share.
             database: The storage.
+            noise: The standard deviation of the objective between seeds.
         """
+        self.patience, self.noise = params.tune.patience, noise
         self.name, self.identity, self.target = study_name(identity), identity, params.tune.trials
         self.space, self.storage = SearchSpace(params), database
         self.excluded: PointKeys = set()
@@ -63,8 +74,10 @@ class Study:
             study_name=self.name,
             direction="maximize",
             load_if_exists=True,
-            sampler=Sampler(params.tune.sampler, params.tune.seed, self.space.distributions, self.excluded),
-            pruner=pruner(params.tune.pruner, params.epochs),
+            sampler=Sampler(
+                params.tune.sampler, params.tune.seed, self.space.distributions, self.space.start, self.excluded
+            ),
+            pruner=pruner(params.tune.pruner, self.space.distributions, params.epochs),
         )
         if IDENTITY not in self.optuna_study.user_attrs:
             self.optuna_study.set_metric_names([OBJECTIVE])
@@ -86,10 +99,40 @@ class Study:
         """Return the complete and the pruned trials."""
         return [trial for trial in self.trials() if trial.state in FINISHED]
 
+    def complete_trials(self) -> list[FrozenTrial]:
+        """Return the complete trials by number."""
+        return [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
+
     def best(self) -> FrozenTrial | None:
-        """Return the complete trial with the greatest objective. Of equal ones, return the first."""
-        complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
-        return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+        """Return the best complete trial, the first of equal ones.
+
+        If the trial with the greatest objective was trained with a second seed, this is the trial with the greatest
+        mean of those that were. Else it is the trial with the greatest objective.
+        """
+        complete = self.complete_trials()
+        top = max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+        checked = self.second_seed()
+        if top is None or top.number not in checked:
+            return top
+        return max(
+            (trial for trial in complete if trial.number in checked),
+            key=lambda trial: (self.mean(trial), -trial.number),
+        )
+
+    def mean(self, trial: FrozenTrial) -> float:
+        """Return the mean objective of a complete trial over its seeds, which are one or two."""
+        value = trial.value or 0.0
+        return statistics.mean([value, self.second_seed().get(trial.number, value)])
+
+    def second_seed(self) -> dict[int, float]:
+        """Return the objective of the trials that were trained with a second seed, by number."""
+        return {int(number): value for number, value in self.optuna_study.user_attrs.get(SECOND_SEED, {}).items()}
+
+    @wait_for_storage
+    def record_second_seed(self, values: Mapping[int, float]) -> None:
+        """Record the objective of trials with a second seed, by number."""
+        recorded = {**self.second_seed(), **values}
+        self.optuna_study.set_user_attr(SECOND_SEED, {str(number): value for number, value in recorded.items()})
 
     def objective_at(self, point: Mapping[str, Any]) -> float | None:
         """Return the objective of the trial at a point, or None if there is no result.
@@ -136,6 +179,7 @@ class Study:
                         params=point,
                         distributions=self.space.distributions,
                         value=training.metrics[OBJECTIVE],
+                        intermediate_values=dict(enumerate(training.curve, start=1)),
                         user_attrs=attributes,
                     )
                 )

@@ -23,7 +23,8 @@ def summary(study: Study, tune: Tune) -> dict[str, Any]:
     Returns:
         The facts of the identity, and: name; sampler; pruner; trials (their number by state); sources (the number of
         finished trials by source); start (the point of params.yaml when the study was created, and its objective or
-        None); best (the best trial, or None); importances (by searched key, 0 to 1; empty if they are not known).
+        None); best (the best trial, or None); second_seed (the objective of trials that were trained with a second
+        seed, by number); importances (by searched key, 0 to 1; empty if they are not known).
     """
     trials, best, start = study.trials(), study.best(), study.optuna_study.user_attrs["start"]
     begun = [trial for trial in trials if trial.state != TrialState.WAITING]
@@ -44,5 +45,6 @@ def summary(study: Study, tune: Tune) -> dict[str, Any]:
             OBJECTIVE: best.value,
             "seconds": best.user_attrs.get("seconds"),
         },
+        "second_seed": study.second_seed(),
         "importances": importances(trials),
     }

@@ -72,15 +72,28 @@ class Project:
 
     def run_queue(self, jobs: int, env: dict[str, str] | None = None) -> None:
         """`dvc queue start`, and wait until nothing is queued or running any more."""
+        results = self.root / ".dvc" / "tmp" / "exps" / "celery" / "result"  # a file for each experiment that has ended
+        ended = len(list(results.glob("*")))
         command = ["dvc", "queue", "start", "-j", str(jobs)]
         nowhere = subprocess.DEVNULL  # its workers keep what they are given open while they wait for more
         subprocess.run(
             command, cwd=self.root, env=self.environment(env), stdout=nowhere, stderr=nowhere, check=True, timeout=60
         )
-        deadline = time.monotonic() + 300
-        while any(word in self.run("dvc", "queue", "status").stdout for word in ("Queued", "Running")):
+        asked = time.monotonic()
+        deadline = asked + 300
+        while True:
+            now = len(list(results.glob("*")))
+            if now > ended or time.monotonic() > asked + 10:  # a look takes time from the experiments
+                if not any(word in self.run("dvc", "queue", "status").stdout for word in ("Queued", "Running")):
+                    return
+                ended, asked = now, time.monotonic()
             assert time.monotonic() < deadline
-            time.sleep(0.5)
+            time.sleep(0.2)
+
+    def keep_caches_inside(self) -> None:
+        """Let DVC keep its caches in this repository, as `dvc config --local core.site_cache_dir` does in a second."""
+        config = self.root / ".dvc" / "config.local"
+        config.write_text(f"[core]\n    site_cache_dir = {self.root}/.dvc/tmp/site\n", encoding="utf-8")
 
     def commit(self, message: str = "change") -> None:
         self.run("git", "add", "-A")
@@ -106,6 +119,25 @@ def make_project(root: Path, quick: bool = False) -> Project:
     for old, new in SMALL.items():
         project.replace("params.yaml", old, new)
     project.run("git", "init", "-q", "-b", "main")
-    project.run("dvc", "config", "--local", "core.site_cache_dir", str(root / ".dvc" / "tmp" / "site"))
+    project.keep_caches_inside()
     project.commit("the project")
     return project
+
+
+def copied(project: Project, root: Path, *left: str) -> Project:
+    """Copy a repository without the files of some names. MLflow has its artifacts where the copied repository has."""
+    shutil.copytree(project.root, root, ignore=shutil.ignore_patterns("mlartifacts", *left))
+    copy = Project(root, project.quick)
+    copy.keep_caches_inside()
+    return copy
+
+
+def empty_home(home: Path) -> dict[str, str]:
+    """Make an empty home of a user, and return the environment in which commands use it."""
+    home.mkdir()
+    return {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "XDG_CACHE_HOME": str(home / ".cache")}
+
+
+def written_to(home: Path) -> list[Path]:
+    """Return the files that commands have written to the home of a user. DVC's own do not count."""
+    return [path for path in home.rglob("*") if path.is_file() and "dvc" not in path.parts]

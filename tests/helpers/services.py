@@ -265,7 +265,7 @@ class Services:
         while subprocess.run(check, capture_output=True, check=False).returncode:
             assert self._running[name].poll() is None, self.log(name)
             assert time.monotonic() < deadline, self.log(name)
-            time.sleep(0.3)
+            time.sleep(1)  # each check is a process, which takes time from the start of the service
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")

@@ -93,63 +93,61 @@ def test_the_environment_overrides(quick: Project) -> None:
 # What it leaves -------------------------------------------------------------------------------------------------------
 
 
-def test_the_best_is_written_back_and_the_row_is_coherent(quick: Project) -> None:
-    before = quick.text("params.yaml")
-    done = quick.run("dvc", "exp", "run", "-n", "searched", "tune")
-    best = max(trials(quick), key=lambda row: float(row["mAP50"] or 0))
-    now = read(quick.root / "params.yaml")
+def test_the_best_is_written_back_and_the_row_is_coherent(quick_study: Project, searched: Project) -> None:
+    before = searched.run("git", "show", "HEAD:params.yaml").stdout
+    output = (quick_study.root.parent / "output").read_text(encoding="utf-8")
+    best = max(trials(searched), key=lambda row: float(row["mAP50"] or 0))
+    now = read(searched.root / "params.yaml")
     assert {key: float(now[key]) for key in SEARCHED} == {key: float(best[key]) for key in SEARCHED}
     changed = [
         (old, new)
-        for old, new in zip(before.splitlines(), quick.text("params.yaml").splitlines(), strict=True)
+        for old, new in zip(before.splitlines(), searched.text("params.yaml").splitlines(), strict=True)
         if old != new
     ]
     assert {old.split(":")[0] for old, _ in changed} <= set(SEARCHED)
     assert all(old.split("#")[1] == new.split("#")[1] for old, new in changed)
-    assert "Stage 'train' is cached - skipping run" in done.stdout
-    assert ran(done.stdout) == ["evaluate"]
-    row = shown_experiments(quick)["searched"]["data"]
+    assert "Stage 'train' is cached - skipping run" in output
+    assert ran(output) == ["evaluate"]
+    row = shown_experiments(searched)["searched"]["data"]
     assert row["params"]["params.yaml"]["data"]["lr0"] == float(best["lr0"])
     validation, test = (row["metrics"][f"reports/{stage}/metrics.json"]["data"] for stage in ("train", "evaluate"))
     assert validation["mAP50"] == float(best["mAP50"])
     assert test["mAP50"] == pytest.approx(validation["mAP50"] - 0.01)
-    assert not trained_twice(quick)
-    assert quick.run("dvc", "status").stdout.split() == UP_TO_DATE
-    after = quick.run("dvc", "repro")
+    assert not trained_twice(searched)
+    assert searched.run("dvc", "status").stdout.split() == UP_TO_DATE
+    after = searched.run("dvc", "repro")
     assert ran(after.stdout) == []
-    assert "mAP50" in quick.text("reports/decision.md")
+    assert "mAP50" in searched.text("reports/decision.md")
 
 
-def test_each_complete_trial_is_an_experiment_that_can_be_applied(quick: Project) -> None:
-    quick.run("dvc", "exp", "run", "-n", "searched", "tune")
-    rows = shown_experiments(quick)
-    complete = [row for row in trials(quick) if row["state"] == "complete" and row["source"] == "sampler"]
+def test_each_complete_trial_is_an_experiment_that_can_be_applied(searched: Project) -> None:
+    rows = shown_experiments(searched)
+    complete = [row for row in trials(searched) if row["state"] == "complete" and row["source"] == "sampler"]
     assert {row["name"] for row in complete} == set(rows) - {"searched"}
     chosen = min(complete, key=lambda row: float(row["mAP50"]))
     shown = rows[chosen["name"]]["data"]
     assert shown["metrics"]["reports/train/metrics.json"]["data"]["mAP50"] == float(chosen["mAP50"])
     assert "data" not in shown["metrics"]["reports/evaluate/metrics.json"], "a stale test metric"
     assert shown["params"]["params.yaml"]["data"]["lr0"] == float(chosen["lr0"])
-    quick.run("git", "checkout", "-q", ".")
-    quick.run("dvc", "exp", "apply", chosen["name"])
-    before = len(trained(quick))
-    done = quick.run("dvc", "repro")
+    searched.run("git", "checkout", "-q", ".")
+    searched.run("dvc", "exp", "apply", chosen["name"])
+    before = len(trained(searched))
+    done = searched.run("dvc", "repro")
     assert ran(done.stdout) == ["evaluate"]
-    assert len(trained(quick)) == before
-    test = json.loads(quick.text("reports/evaluate/metrics.json"))
+    assert len(trained(searched)) == before
+    test = json.loads(searched.text("reports/evaluate/metrics.json"))
     assert test["mAP50"] == pytest.approx(float(chosen["mAP50"]) - 0.01)
 
 
-def test_a_second_one_adds_nothing_and_more_trials_go_on(quick: Project) -> None:
-    quick.run("dvc", "exp", "run", "study")
-    first = trials(quick)
-    done = quick.run("dvc", "exp", "run", "study")
+def test_a_second_one_adds_nothing_and_more_trials_go_on(searched: Project) -> None:
+    first = trials(searched)
+    done = searched.run("dvc", "exp", "run", "study")
     assert "the study is complete; `dvc exp run tune -S tune.trials=8` adds trials" in done.stdout
     assert lines_of_trials(done.stdout) == []
-    quick.run("dvc", "exp", "run", "-S", "tune.trials=7", "study")
-    assert [row["name"] for row in trials(quick)][: len(first)] == [row["name"] for row in first]
-    assert len(trials(quick)) == 7
-    assert not trained_twice(quick)
+    searched.run("dvc", "exp", "run", "-S", "tune.trials=7", "study")
+    assert [row["name"] for row in trials(searched)][: len(first)] == [row["name"] for row in first]
+    assert len(trials(searched)) == 7
+    assert not trained_twice(searched)
 
 
 def test_one_worker_and_one_seed_make_one_study(quick: Project, tmp_path: Path) -> None:
@@ -276,15 +274,14 @@ def test_params_edited_while_it_runs_stay_as_they_were_edited(quick: Project) ->
     assert quick.text("params.yaml") == edited
 
 
-def test_the_study_is_a_run_with_a_run_for_each_trial(quick: Project) -> None:
-    quick.run("dvc", "exp", "run", "-n", "searched", "tune")
-    parent, own = nested(quick)
-    rows = {row["name"]: row for row in trials(quick) if row["source"] == "sampler"}
+def test_the_study_is_a_run_with_a_run_for_each_trial(searched: Project) -> None:
+    parent, own = nested(searched)
+    rows = {row["name"]: row for row in trials(searched) if row["source"] == "sampler"}
     assert own.keys() == rows.keys()
     assert parent.info.status == "FINISHED"
-    best = max(float(row["mAP50"]) for row in trials(quick))
+    best = max(float(row["mAP50"]) for row in trials(searched))
     assert parent.data.metrics["best_mAP50"] == best
-    client = MlflowClient(f"sqlite:///{quick.root}/mlflow.db")
+    client = MlflowClient(f"sqlite:///{searched.root}/mlflow.db")
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
         "compared.csv",
         "confirmation.csv",
@@ -303,7 +300,7 @@ def test_the_study_is_a_run_with_a_run_for_each_trial(quick: Project) -> None:
         if rows[name]["state"] == "complete":
             assert run.data.tags["dvc.experiment"] == name
             assert run.data.metrics["val/mAP50"] == float(rows[name]["mAP50"])
-    assert "searched" in mlflow_runs(quick)
+    assert "searched" in mlflow_runs(searched)
 
 
 def test_a_server_that_is_away_costs_one_warning_and_is_caught_up_with(quick: Project) -> None:

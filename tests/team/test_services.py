@@ -24,7 +24,7 @@ from mlflow.artifacts import download_artifacts
 
 from stages.base import paths
 from stages.services import storage
-from tests.helpers.project import Project, make_project
+from tests.helpers.project import Project, copied
 from tests.helpers.services import Services, gate
 
 pytestmark = pytest.mark.slow
@@ -149,7 +149,7 @@ class Team:
 
 def configured(clone: Clone, endpoint: str) -> Clone:
     """Point DVC at a store that is not on port 9000, as docs/team.md says."""
-    clone.run("dvc", "config", "--local", "core.site_cache_dir", str(clone.root / ".dvc" / "tmp" / "site"))
+    clone.keep_caches_inside()
     clone.run("dvc", "remote", "modify", "--local", "minio", "endpointurl", endpoint)
     return clone
 
@@ -166,19 +166,17 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 
 
 @pytest.fixture(scope="module")
-def team(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Team:
-    """Return a team whose first member has run and shared the baseline, a grid of two and a study."""
+def team(services: Services, quick_baseline: Project, tmp_path_factory: pytest.TempPathFactory) -> Team:
+    """Return a team whose first member has run the baseline alone, then a grid of two and a study, and shared all."""
     folder = tmp_path_factory.mktemp("team")
     remote = folder / "git"
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(remote)], check=True)
-    made = make_project(folder / "first", quick=True)
+    made = copied(quick_baseline, folder / "first", "mlflow.db*", ".mlflow", "trained.jsonl")
     for old, new in HASTE.items():
         made.replace("stages/services/storage.py", old, new)
     made.commit("in haste")
     first = configured(Clone(made.root, True, services.exports(), []), services.store.address)
     first.run("git", "remote", "add", "origin", str(remote))
-    first.run("dvc", "repro")
-    first.commit("the baseline")
     first.run("dvc", "exp", "run", "--queue", "-S", "epochs=2,3")
     first.run_queue(2)
     first.run("dvc", "exp", "run", "tune", "-n", "studied")

@@ -23,7 +23,7 @@ from stages.base.git import git
 from tests.helpers.project import SOURCE
 
 PAGES = [SOURCE / "README.md", SOURCE / "CONTRIBUTING.md", *sorted((SOURCE / "docs").glob("*.md"))]
-LANGUAGES = {"bash", "powershell", "python", "text"}
+LANGUAGES = {"bash", "powershell", "python", "text", "yaml"}
 # programs that a test machine may lack
 ELSEWHERE = ("apt-get", "docker", "export", "make", "py", "python", "python3", "scp", "source", "ssh")
 FOLDERS = ("benchmarks", "data", "docs", "models", "presets", "reports", "stages", "tests", "tools")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages.decision.confirmation import cheapest_setting, first_settings
-from stages.decision.significance import Noise
+from stages.experiments.noise import Noise
 from tests.helpers.study_tables import read_tables, trial_rows, write_tables
 
 

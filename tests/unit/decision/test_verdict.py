@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from stages.decision.confirmation import Confirmation, Repeat, Role, Setting
-from stages.decision.significance import Estimate, Noise, detectable, difference, estimate, noise, verdict_of
+from stages.decision.significance import Estimate, detectable, difference, estimate, verdict_of
 from stages.decision.verdict import decide, describe
 from stages.detector.as_is import AsIs
+from stages.experiments.noise import Noise, noise
 
 SECONDS: dict[Role, float] = {"baseline": 60.0, "best": 60.0, "cheapest": 30.0}
 

@@ -326,7 +326,7 @@ def test_a_grid_is_compared_while_it_runs_after_it_and_after_the_next_commit(qui
     deadline = time.monotonic() + 100
     while "queued" in printed or "running" in printed or "no experiments yet" in printed:
         assert time.monotonic() < deadline
-        time.sleep(1)
+        time.sleep(2)  # each look takes time from the experiments
         printed, rows = shown(quick)
     assert "without results: 1 failed; `dvc queue status` shows them" in printed
     assert "fails" not in rows

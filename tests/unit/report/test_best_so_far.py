@@ -1,10 +1,11 @@
-"""The best value so far: in order, and in random order."""
+"""The best value so far: in order, and over many searches."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from stages.report.best_so_far import curve, random_orders
+from stages.report.best_so_far import band, curve
 
 
 def test_the_best_so_far_is_a_step_function_of_the_cost() -> None:
@@ -12,13 +13,16 @@ def test_the_best_so_far_is_a_step_function_of_the_cost() -> None:
     assert [steps.at(cost) for cost in (1, 2, 4.9, 5, 10, 99)] == [None, 0.4, 0.4, 0.4, 0.6, 0.6]
 
 
-def test_random_orders_begin_between_the_values_and_end_at_the_best() -> None:
-    band = random_orders([1] * 5, [0.1, 0.2, 0.3, 0.4, 0.5], [1, 3])
-    assert band.at(0) is None
-    first, last = band.at(1), band.at(5)
-    assert first is not None
-    assert first[1] == pytest.approx(0.3, abs=0.03)
-    assert last == pytest.approx((0.5, 0.5, 0.5))
-    third = band.at(3)
-    assert third is not None
-    assert third[1] == pytest.approx(0.45, abs=0.03)  # the mean of the greatest of three of five
+def test_a_band_has_the_mean_and_the_range_of_the_searches_at_each_cost() -> None:
+    costs, values = np.ones((20, 3)), np.tile([[0.1, 0.3, 0.2], [0.2, 0.2, 0.5]], (10, 1))
+    searched = band(costs, values, 3, [1])
+    assert searched.at(0.5) is None
+    assert searched.at(1) == pytest.approx((0.1, 0.15, 0.2))
+    assert searched.at(3) == pytest.approx((0.3, 0.4, 0.5))
+
+
+def test_a_band_begins_where_nine_of_ten_searches_have_a_result() -> None:
+    costs = np.array([[1.0, 9.0]] * 8 + [[5.0, 5.0]] * 2)
+    searched = band(costs, np.full((10, 2), 0.4), 10, [1, 5])
+    assert searched.at(1) is None
+    assert searched.at(5) == pytest.approx((0.4, 0.4, 0.4))

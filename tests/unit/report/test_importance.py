@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stages.decision.evidence import Row
-from stages.decision.significance import Noise
+from stages.experiments.noise import Noise
 from stages.report.importance import effects_of
 
 

@@ -8,7 +8,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState, create_trial
 
 from stages.params.space import Dimension, rounded, same
-from stages.search.sampling import Exhausted, MedianPruner, PointKeys, Sampler, distribution, untried
+from stages.search.distributions import PointKeys, distribution, untried
+from stages.search.pruning import MedianPruner
+from stages.search.sampling import Exhausted, Sampler
 
 SPACE: dict[str, BaseDistribution] = {
     "epochs": IntDistribution(2, 5),
@@ -16,11 +18,12 @@ SPACE: dict[str, BaseDistribution] = {
     "scale": FloatDistribution(0.0, 0.5, step=0.1),
     "batch": CategoricalDistribution((4, 8)),
 }
+START = {"epochs": 4, "lr0": 0.002, "scale": 0.2, "batch": 4, "imgsz": 160}
 SMALL: dict[str, BaseDistribution] = {"epochs": IntDistribution(2, 5), "imgsz": CategoricalDistribution((128, 160))}
 
 
 def study_of(space: dict[str, BaseDistribution], excluded: PointKeys, kind: str = "tpe", seed: int = 0) -> optuna.Study:
-    return optuna.create_study(direction="maximize", sampler=Sampler(kind, seed, space, excluded))
+    return optuna.create_study(direction="maximize", sampler=Sampler(kind, seed, space, START, excluded))
 
 
 def points(space: dict[str, BaseDistribution], count: int, kind: str = "tpe", seed: int = 0) -> list[dict[str, float]]:
@@ -59,7 +62,7 @@ def test_a_study_that_is_resumed_does_not_repeat_itself() -> None:
     excluded: PointKeys = set()
     study = study_of(SPACE, excluded)
     first = [study.ask(fixed_distributions=SPACE).params for _ in range(3)]
-    study.sampler = Sampler("tpe", 0, SPACE, excluded)
+    study.sampler = Sampler("tpe", 0, SPACE, START, excluded)
     assert study.ask(fixed_distributions=SPACE).params not in first
 
 

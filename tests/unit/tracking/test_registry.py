@@ -66,8 +66,9 @@ def shelter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def empty(shelter: Path) -> Path:
-    """Return an empty database. To create one takes seconds, so the tests copy it."""
+def empty(empty_mlflow: Path, shelter: Path) -> Path:
+    """Return a database with the project's experiment and without runs."""
+    shutil.copyfile(empty_mlflow, shelter / "empty.db")
     Store(f"sqlite:///{shelter}/empty.db")
     return shelter / "empty.db"
 

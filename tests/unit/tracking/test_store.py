@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -35,7 +36,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(empty_mlflow: Path, tmp_path: Path) -> Store:
+    shutil.copyfile(empty_mlflow, tmp_path / "mlflow.db")
     return Store(f"sqlite:///{tmp_path}/mlflow.db")
 
 

@@ -1,0 +1,174 @@
+"""Compare this project's study with other searches: best mAP50 so far over the seconds, on one core each.
+
+    python -m benchmarks.peers [--budget 420] [--seeds 3]
+
+The data are drawn images on which no default was chosen. Every search has the same time from the start of its process,
+one thread and the same model, in a fresh clone of its own:
+
+- this project: `python -m stages.study` with the defaults and one worker, without any earlier result
+- Optuna: `random`, `TPE`, and `TPE and successive halving`, on the same search space with this project's train()
+- Ultralytics: `model.tune` with its own search space, and with the epochs, imgsz and batch of params.yaml
+
+The value is mAP50 on the validation split. As many searches run at once as there are cores, in turn for each seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+from benchmarks import fresh_clone
+from stages.base.formatting import markdown_table
+from stages.report.machine import hardware, versions
+
+MARKS = (75, 120, 180, 240, 300, 420)  # seconds
+DATA_SEED = 11
+
+OPTUNA = """
+import sys
+from pathlib import Path
+import optuna
+from stages.base.paths import DATA
+from stages.detector.training import train
+from stages.detector.ultralytics import set_threads
+from stages.params import file as params_file
+from stages.search.points import SearchSpace
+kind, seed = sys.argv[1], int(sys.argv[2])
+set_threads(1)
+space = SearchSpace(params_file.load())
+random, tpe = optuna.samplers.RandomSampler(seed=seed), optuna.samplers.TPESampler(seed=seed)
+halving = optuna.pruners.SuccessiveHalvingPruner()
+study = optuna.create_study(
+    direction="maximize",
+    sampler=random if kind == "random" else tpe,
+    pruner=halving if kind == "halving" else optuna.pruners.NopPruner(),
+)
+best = 0.0
+while True:
+    trial = study.ask(fixed_distributions=space.distributions)
+    def on_epoch(epoch):
+        trial.report(epoch.metrics["mAP50"], epoch.number)
+        if epoch.number < epoch.of and trial.should_prune():
+            raise optuna.TrialPruned
+    try:
+        value = train(space.arguments(trial.params), DATA, Path("trial"), [on_epoch]).metrics["mAP50"]
+    except optuna.TrialPruned:
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        continue
+    study.tell(trial, value)
+    best = max(best, value)
+    print("best", best, flush=True)
+"""
+
+TUNE = """
+import sys
+from pathlib import Path
+from stages.detector.ultralytics import set_threads
+from stages.params import file as params_file
+from ultralytics import YOLO
+set_threads(1)
+params = params_file.load()
+YOLO(params.model).tune(
+    data=str(Path("data/prepared/data.yaml").resolve()), epochs=params.epochs, imgsz=params.imgsz, batch=params.batch,
+    device="cpu", iterations=10_000, plots=False, seed=int(sys.argv[1]), project=str(Path("tune").resolve()), workers=0,
+)
+"""
+
+Best = list[tuple[float, float]]
+"""The seconds since the start of a search and the best mAP50 then, ascending."""
+
+
+def printed(process: subprocess.Popen[str], clone: Path) -> Iterator[float]:
+    """Yield the best mAP50 each time a search prints it."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"\bbest:? (0\.\d+)", line):
+            yield float(found[1])
+
+
+def written(process: subprocess.Popen[str], clone: Path) -> Iterator[float]:
+    """Yield the best mAP50 each time `model.tune` adds a result to its file."""
+    seen, best = 0, 0.0
+    while process.poll() is None:
+        time.sleep(1)
+        for file in clone.rglob("tune_results.ndjson"):
+            lines = file.read_text(encoding="utf-8").splitlines()
+            for line in lines[seen:]:
+                metrics = next(iter(json.loads(line)["datasets"].values()))
+                best = max(best, metrics.get("metrics/mAP50(B)", 0.0))
+                yield best
+            seen = len(lines)
+
+
+Watcher = Callable[["subprocess.Popen[str]", Path], Iterator[float]]
+
+SEARCHES: dict[str, tuple[list[str], Watcher]] = {
+    "this project": (["-m", "stages.study"], printed),
+    "Optuna, random": (["-c", OPTUNA, "random"], printed),
+    "Optuna, TPE": (["-c", OPTUNA, "tpe"], printed),
+    "Optuna, TPE and successive halving": (["-c", OPTUNA, "halving"], printed),
+    "Ultralytics model.tune": (["-c", TUNE], written),
+}
+
+
+def search(name: str, seed: int, budget: float) -> Best:
+    """Run a search for a time, and return its best value so far at each of its results."""
+    arguments, watch = SEARCHES[name]
+    with fresh_clone() as clone:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "OPTUNA_"))}
+        environment |= {"YOLO_CONFIG_DIR": str(clone / ".yolo"), "YOLO_OFFLINE": "true", "MPLBACKEND": "agg"}
+        preset = ("preset", "drawn", f"data.seed={DATA_SEED}", f"tune.seed={seed}", "tune.workers=1")
+        for command in (["-m", "stages", *preset], ["-m", "dvc", "repro", "prepare"]):
+            subprocess.run([sys.executable, *command], cwd=clone, env=environment, check=True, capture_output=True)
+        best: Best = []
+        command = [sys.executable, *arguments, *([] if name == "this project" else [str(seed)])]
+        begun = time.monotonic()
+        with subprocess.Popen(
+            command, cwd=clone, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            timer = threading.Timer(budget, process.terminate)
+            timer.start()
+            for value in watch(process, clone):
+                best.append((time.monotonic() - begun, value))
+            timer.cancel()
+        return best
+
+
+def value_at(best: Best, seconds: float) -> float | None:
+    """Return the best value at a time; None if there was none yet."""
+    return max((value for time_, value in best if time_ <= seconds), default=None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--budget", type=float, default=420, help="seconds of each search")
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    runs = [(name, seed) for seed in range(options.seeds) for name in SEARCHES]
+    print(f"{datetime.now():%Y-%m-%d}; {hardware()}; {versions()}", flush=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = dict(zip(runs, pool.map(lambda run: search(run[0], run[1], options.budget), runs), strict=True))
+    marks = [mark for mark in MARKS if mark <= options.budget]
+    rows = []
+    for name, seed in sorted(runs, key=lambda run: (list(SEARCHES).index(run[0]), run[1])):
+        values = [value_at(results[name, seed], mark) for mark in marks]
+        rows.append([name, str(seed), *("-" if value is None else f"{value:.3f}" for value in values)])
+    print("\n".join(markdown_table(("search", "seed", *(f"{mark} s" for mark in marks)), rows)))
+    for name in SEARCHES:
+        last = [value_at(results[name, seed], options.budget) or 0.0 for seed in range(options.seeds)]
+        print(f"{name}: median of the seeds at the end {statistics.median(last):.3f}")
+
+
+if __name__ == "__main__":
+    main()

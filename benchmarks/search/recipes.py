@@ -1,0 +1,99 @@
+"""What the recorded tables are made of."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from stages.params.space import Point
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a table is made of.
+
+    Attributes:
+        preset: The name of a preset, and the keys that differ from it, as `python -m stages preset` takes them.
+        axes: The values of each searched key. Together they make the grid.
+        seeds: The training seeds of every point.
+        repeated: The number of points, drawn at random, that are trained with REPEAT_SEEDS too.
+        space: The search space that a study plays on the table, as in `tune.space`.
+        start: The values at which params.yaml stands in a play.
+    """
+
+    preset: tuple[str, ...]
+    axes: dict[str, tuple[Any, ...]]
+    space: dict[str, dict[str, Any]]
+    start: Point
+    seeds: tuple[int, ...] = (0,)
+    repeated: int = 0
+
+    def points(self) -> list[Point]:
+        """Return all points to train, with their seeds, in the order of the trainings."""
+        grid = [dict(zip(self.axes, values, strict=True)) for values in product(*self.axes.values())]
+        random.Random(0).shuffle(grid)  # a table that is not yet complete then covers the whole space
+        points = [{**point, "seed": seed} for seed in self.seeds for point in grid]
+        return points + [{**point, "seed": seed} for point in grid[: self.repeated] for seed in REPEAT_SEEDS]
+
+
+REPEAT_SEEDS = (1, 2)
+
+RECIPES = {
+    "drawn": Recipe(
+        preset=("drawn",),
+        axes={
+            "epochs": (2, 3, 4, 5),
+            "imgsz": (128, 160),
+            "lr0": (5e-4, 1e-3, 2e-3, 3.2e-3, 5e-3),
+            "batch": (4, 8),
+            "scale": (0.0, 0.2, 0.5),
+        },
+        repeated=16,
+        space={
+            "epochs": {"low": 2, "high": 5},
+            "imgsz": {"choices": [128, 160]},
+            "lr0": {"low": 5e-4, "high": 5e-3, "log": True},
+            "batch": {"choices": [4, 8]},
+            "scale": {"low": 0.0, "high": 0.5, "step": 0.1},
+        },
+        start={"epochs": 4, "imgsz": 160, "lr0": 0.002, "batch": 4, "scale": 0.2},
+    ),
+    "other_drawn": Recipe(
+        preset=("drawn", "data.seed=7", "data.imgsz=128"),
+        axes={
+            "epochs": (2, 3, 4, 5),
+            "imgsz": (96, 128),
+            "lr0": (5e-4, 1.5e-3, 3e-3, 5e-3),
+            "batch": (4, 8),
+            "scale": (0.0, 0.2, 0.5),
+        },
+        space={
+            "epochs": {"low": 2, "high": 5},
+            "imgsz": {"choices": [96, 128]},
+            "lr0": {"low": 5e-4, "high": 5e-3, "log": True},
+            "batch": {"choices": [4, 8]},
+            "scale": {"low": 0.0, "high": 0.5, "step": 0.1},
+        },
+        start={"epochs": 4, "imgsz": 128, "lr0": 0.002, "batch": 4, "scale": 0.2},
+    ),
+    "photographs": Recipe(
+        preset=("tiny_coco",),
+        axes={
+            "epochs": (2, 3, 4),
+            "imgsz": (320,),
+            "lr0": (1e-5, 3e-5, 5e-5, 1e-4, 2e-4),
+            "batch": (4, 8),
+            "scale": (0.2,),
+        },
+        space={
+            "epochs": {"low": 2, "high": 4},
+            "lr0": {"low": 1e-5, "high": 2e-4, "log": True},
+            "batch": {"choices": [4, 8]},
+        },
+        start={"epochs": 3, "imgsz": 320, "lr0": 5e-5, "batch": 4, "scale": 0.2},
+        seeds=(0, 1, 2),
+    ),
+}
+"""The tables. The default of the search was chosen on `drawn`; the two others check it."""

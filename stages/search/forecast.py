@@ -1,0 +1,160 @@
+"""Forecast the end of a training from its setting, its curve so far, and the curves of all other trainings.
+
+The model is a Gaussian process over the setting and the share of the training that is done, as in Freeze-Thaw Bayesian
+optimization (Swersky, Snoek and Adams, arXiv 1406.3896), with one Matern 5/2 kernel for both (Rasmussen and Williams,
+Gaussian Processes for Machine Learning, 2006, chapters 2, 4 and 5). With ten trainings, the likelihood alone cannot
+decide on the length scales. So the forecast is an average over hyperparameters drawn from a prior, weighted by their
+likelihood (Snoek, Larochelle and Adams, arXiv 1206.2944, section 3.2).
+
+Optuna's GPSampler has the same kernel. It knows neither curves nor trainings that were stopped, and chooses one set of
+hyperparameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, qmc
+
+Floats = NDArray[np.float64]
+
+DRAWS = 64  # hyperparameters drawn from the prior; a power of two, as Sobol's sequence wants
+MAX_OBSERVED = 200  # observations that a model takes: with more of them, a forecast would take seconds
+KEPT = 8  # of them that a forecast averages over: those with the greatest likelihood
+
+# The prior. Numbers of the objective are mAP50, from 0 to 1.
+LENGTH = (0.7, 0.7)  # median of the length scale of a key whose range is 1, and the sd of its logarithm
+LENGTH_OF_SHARE = (0.6, 0.4)
+AMPLITUDE = (0.15, 0.5)  # of the differences between settings
+NOISE = (0.015, 0.5)  # of a result: another point just beside it may differ by this much
+MEAN = 0.2  # standard deviation of the mean of all settings, around the mean of the results
+SLOPE = 0.8  # standard deviation of the growth from the start of a training to its end
+EARLY = 2.0  # how much more noise the very start of a curve has than its end, relative
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Measured values of the objective.
+
+    Attributes:
+        rows: The settings, as `Encoding.row` returns them, shape (n, keys).
+        shares: The share of the training that was done, over 0 to 1, shape (n,).
+        values: The objective, shape (n,).
+    """
+
+    rows: Floats
+    shares: Floats
+    values: Floats
+
+    def __add__(self, other: Observations) -> Observations:
+        return Observations(
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.shares, other.shares]),
+            np.concatenate([self.values, other.values]),
+        )
+
+
+class Forecast:
+    """The objective at the end of trainings, given what was measured."""
+
+    def __init__(self, observed: Observations, is_category: Sequence[bool] | NDArray[np.bool_]) -> None:
+        """Condition the model on observations.
+
+        Args:
+            observed: At least one observation.
+            is_category: Whether the values of a key have no order, shape (keys,).
+        """
+        self._is_category = np.array([*is_category, False])
+        self._inputs = np.column_stack([observed.rows, observed.shares])
+        ends = observed.values[observed.shares >= 1]
+        self._mean = float(np.mean(ends if len(ends) else observed.values))
+        prior = _draws(self._inputs.shape[1])
+        count = len(observed.values)
+        covariance = self._covariance(prior, self._inputs, self._inputs)
+        noise = prior.noise[:, None] * (1 + EARLY * (1 - observed.shares))
+        covariance[:, range(count), range(count)] += noise**2
+        factors = np.linalg.cholesky(covariance)
+        residuals = np.linalg.solve(
+            factors, np.broadcast_to((observed.values - self._mean)[:, None], (DRAWS, count, 1))
+        )
+        fit = -0.5 * np.sum(residuals[:, :, 0] ** 2, axis=1)
+        likelihood = fit - np.sum(np.log(factors[:, range(count), range(count)]), axis=1)
+        kept = np.argsort(-likelihood)[:KEPT]
+        weights = np.exp(likelihood[kept] - likelihood[kept[0]])
+        self._kept, self.weights = prior.at(kept), weights / weights.sum()
+        inverse = np.linalg.inv(factors[kept])
+        self._inverse, self._residuals = inverse, residuals[kept, :, 0]
+
+    def by_draw(self, rows: Floats) -> tuple[Floats, Floats]:
+        """Return the mean and the standard deviation at the end of trainings, for each of the kept hyperparameters.
+
+        The standard deviation is that of the setting's own level: the noise of a single training is not in it.
+
+        Args:
+            rows: Settings, shape (q, keys).
+
+        Returns:
+            Two arrays of shape (kept, q); `weights` has the weight of each row.
+        """
+        ends = np.column_stack([rows, np.ones(len(rows))])
+        reduced = self._inverse @ self._covariance(self._kept, self._inputs, ends)
+        mean = self._mean + np.einsum("knq,kn->kq", reduced, self._residuals)
+        variance = self._kept.amplitude[:, None] ** 2 + MEAN**2 - np.sum(reduced**2, axis=1)
+        return mean, np.sqrt(np.maximum(variance, 1e-10))
+
+    def at(self, rows: Floats) -> tuple[Floats, Floats]:
+        """Return the mean and the standard deviation at the end of trainings, shape (q,) each."""
+        mean, deviation = self.by_draw(rows)
+        average = self.weights @ mean
+        variance = self.weights @ (deviation**2 + mean**2) - average**2
+        return average, np.sqrt(np.maximum(variance, 1e-10))
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of a single result around the level of its setting."""
+        return float(self.weights @ self._kept.noise)
+
+    def _covariance(self, draws: _Draws, inputs: Floats, others: Floats) -> Floats:
+        """Return the covariance between two sets of inputs for each draw, shape (draws, n, m)."""
+        apart = inputs[:, None, :] - others[None, :, :]
+        squares = np.where(self._is_category, apart != 0, apart**2)
+        root = np.sqrt(5 * np.tensordot(draws.length**-2, squares, axes=(1, 2)))
+        matern = (1 + root + root**2 / 3) * np.exp(-root)
+        rest = (1 - inputs[:, -1])[:, None] * (1 - others[:, -1])[None, :]
+        return np.asarray(draws.amplitude[:, None, None] ** 2 * matern + MEAN**2 + SLOPE**2 * rest)
+
+
+def expected_improvement(mean: Floats, deviation: Floats, best: Floats) -> Floats:
+    """Return the mean gain over the best (Jones, Schonlau and Welch, Journal of Global Optimization 13, 1998)."""
+    z = (mean - best) / deviation
+    return np.asarray(deviation * (z * norm.cdf(z) + norm.pdf(z)))
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Hyperparameters.
+
+    Attributes:
+        length: The length scale of each key and of the share, shape (draws, keys + 1).
+        amplitude, noise: Shape (draws,).
+    """
+
+    length: Floats
+    amplitude: Floats
+    noise: Floats
+
+    def at(self, index: NDArray[np.int64]) -> _Draws:
+        return _Draws(self.length[index], self.amplitude[index], self.noise[index])
+
+
+@cache
+def _draws(inputs: int) -> _Draws:
+    """Return hyperparameters drawn from the prior, the same ones in each call."""
+    uniform = qmc.Sobol(inputs + 2, seed=0).random(DRAWS)
+    medians = [LENGTH] * (inputs - 1) + [LENGTH_OF_SHARE, AMPLITUDE, NOISE]
+    values = np.exp(norm.ppf(uniform) * [sd for _, sd in medians] + np.log([median for median, _ in medians]))
+    return _Draws(values[:, :inputs], values[:, inputs], values[:, inputs + 1])
