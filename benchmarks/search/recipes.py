@@ -67,7 +67,7 @@ RECIPES = {
             "imgsz": (96, 128),
             "lr0": (5e-4, 1.5e-3, 3e-3, 5e-3),
             "batch": (4, 8),
-            "scale": (0.0, 0.2, 0.5),
+            "scale": (0.0, 0.5),
         },
         space={
             "epochs": {"low": 2, "high": 5},

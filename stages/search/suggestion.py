@@ -67,8 +67,8 @@ class Suggestion:
 
 
 COSTS = {"epochs": 1, "imgsz": 2}  # the keys that decide the time of a training, and their exponents
-WIDTH = 0.4  # standard deviation of the prior, for a key whose range is 1
-WEIGHT = 0.0  # of the prior, beside one training
+WIDTH = 0.4  # standard deviation of the belief, for a key whose range is 1
+WEIGHT = 3.0  # of the belief, beside one training
 CHEAP = 0.0  # exponent of the cost by which a gain is divided
 
 

@@ -26,6 +26,7 @@ SMALL = {
     "    imgsz: {choices: [128, 160]}": "    imgsz: {choices: [32, 64]}",
     "  trials: 16 ": "  trials: 4 ",
     "  workers: null ": "  workers: 1 ",
+    "  patience: 3 ": "  patience: null ",
     "  confirm_seeds: 3 ": "  confirm_seeds: 0 ",
     "device: null ": "device: cpu ",
 }

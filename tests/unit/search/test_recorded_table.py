@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from benchmarks.search.__main__ import DEFAULT, METHODS, Steps, grid_orders, lead, open_table, plays
+from benchmarks.search.compare import DEFAULT, METHODS, Steps, grid_orders, lead, open_table, plays
 from benchmarks.search.table import Table
 
 SEEDS = range(24)
