@@ -17,12 +17,13 @@ from stages.params.space import Dimension
 from stages.report.best_so_far import Band, band
 from stages.search.distributions import distribution
 from stages.search.encoding import Encoding, Floats
-from stages.search.forecast import MAX_OBSERVED, Forecast, Observations
-from stages.search.suggestion import relative_costs
+from stages.search.forecast import Forecast, Observations
 
+COSTS = {"epochs": 1, "imgsz": 2}  # the keys that decide the time of a training, and their exponents
 SEARCHES = 300  # predicted searches: enough for a stable 5th and 95th percentile
 POOL = 2000  # points of the space from which the searches draw
 FEWEST = 3  # complete trials for leave-one-out
+MOST = 60  # observations of the model: more of them would take seconds, and the report has no use for them
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Model:
 
 
 def fit(evidence: Evidence) -> Model:
-    """Fit the model to the trials of a study, of which at least one is complete and has a cost."""
+    """Fit the model to the trials of a study, of which at least one is complete and says its seconds."""
     fixed, start = evidence.study["fixed"], evidence.start
     dimensions = {key: Dimension.model_validate(values) for key, values in evidence.study["space"].items()}
     encoding = Encoding(
@@ -74,14 +75,22 @@ def fit(evidence: Evidence) -> Model:
     forecast = Forecast(observed, encoding.is_category)
     rows = encoding.random(np.random.default_rng(0), POOL)
     costs = relative_costs(rows, encoding)
-    complete = [row for row in evidence.complete if row.seconds]
-    own = relative_costs(np.array([encoding.row(row.point) for row in complete]), encoding)
-    second = float(np.median([(row.seconds or 0.0) / cost for row, cost in zip(complete, own, strict=True)]))
+    trained = [row for row in evidence.complete if row.seconds is not None]
+    own = relative_costs(np.array([encoding.row(row.point) for row in trained]), encoding)
+    second = max(1e-6, float(np.median([(row.seconds or 0.0) / cost for row, cost in zip(trained, own, strict=True)])))
     epochs = encoding.numbers("epochs", rows) if "epochs" in dimensions else np.full(POOL, float(fixed["epochs"]))
     ends = observed.values[observed.shares >= 1]
     values = np.concatenate([forecast.at(part)[0] for part in np.array_split(rows, 8)])
     error = _leave_one_out(observed, encoding) if len(ends) >= FEWEST else None
     return Model(values, forecast.noise, epochs, second * costs, error, float(np.std(ends)))
+
+
+def relative_costs(rows: Floats, encoding: Encoding) -> Floats:
+    """Return the time of trainings relative to each other, shape (n,)."""
+    costs = np.ones(len(rows))
+    for key in COSTS.keys() & set(encoding.keys):
+        costs *= encoding.numbers(key, rows) ** COSTS[key]
+    return costs
 
 
 def _observed(evidence: Evidence, encoding: Encoding) -> Observations:
@@ -93,7 +102,7 @@ def _observed(evidence: Evidence, encoding: Encoding) -> Observations:
             measured.append((encoding.row(row.point), 1.0, row.value))
         elif row.state == "pruned" and row.value is not None and row.epochs:
             measured.append((encoding.row(row.point), min(row.epochs / epochs, 1.0), row.value))
-    rows, shares, values = zip(*measured[-MAX_OBSERVED:], strict=True)
+    rows, shares, values = zip(*measured[-MOST:], strict=True)
     return Observations(np.array(rows), np.array(shares), np.array(values))
 
 

@@ -28,11 +28,11 @@ KEPT = 8  # of them that a forecast averages over: those with the greatest likel
 
 # The prior: the median and the standard deviation of the logarithm. The medians are those that fit the recorded tables
 # in benchmarks/search best; the spreads leave room for other data. The unit of the objective is mAP50, from 0 to 1.
-LENGTH = (1.0, 0.8)  # length scale of a key whose range is 1
+LENGTH = (0.8, 0.7)  # length scale of a key whose range is 1
 LENGTH_OF_SHARE = (0.6, 0.4)
-AMPLITUDE = (0.2, 0.7)  # of the differences between settings
+AMPLITUDE = (0.3, 0.7)  # of the differences between settings
 NOISE = (0.03, 0.7)  # of a result: another setting just beside it may differ by this much
-MEAN = 0.2  # standard deviation of the mean of all settings, around the mean of the results
+CENTRE, MEAN = 0.5, 0.3  # mean and standard deviation of the level of all settings
 SLOPE = 0.5  # standard deviation of the growth from the start of a training to its end
 
 
@@ -70,16 +70,12 @@ class Forecast:
         """
         self._is_category = np.array([*is_category, False])
         self._inputs = np.column_stack([observed.rows, observed.shares])
-        ends = observed.values[observed.shares >= 1]
-        self._mean = float(np.mean(ends if len(ends) else observed.values))
         prior = _draws(self._inputs.shape[1])
         count = len(observed.values)
         covariance = self._covariance(prior, self._inputs, self._inputs)
         covariance[:, range(count), range(count)] += prior.noise[:, None] ** 2
         factors = np.linalg.cholesky(covariance)
-        residuals = np.linalg.solve(
-            factors, np.broadcast_to((observed.values - self._mean)[:, None], (DRAWS, count, 1))
-        )
+        residuals = np.linalg.solve(factors, np.broadcast_to((observed.values - CENTRE)[:, None], (DRAWS, count, 1)))
         fit = -0.5 * np.sum(residuals[:, :, 0] ** 2, axis=1)
         likelihood = fit - np.sum(np.log(factors[:, range(count), range(count)]), axis=1)
         kept = np.argsort(-likelihood)[:KEPT]
@@ -101,7 +97,7 @@ class Forecast:
         """
         ends = np.column_stack([rows, np.ones(len(rows))])
         reduced = self._inverse @ self._covariance(self._kept, self._inputs, ends)
-        mean = self._mean + np.einsum("knq,kn->kq", reduced, self._residuals)
+        mean = CENTRE + np.einsum("knq,kn->kq", reduced, self._residuals)
         variance = self._kept.amplitude[:, None] ** 2 + MEAN**2 - np.sum(reduced**2, axis=1)
         return mean, np.sqrt(np.maximum(variance, 1e-10))
 

@@ -15,7 +15,7 @@ from stages.params.space import Point, rounded, same
 from stages.search.curves import trainings
 from stages.search.distributions import Distributions, PointKeys, untried
 from stages.search.encoding import Encoding
-from stages.search.suggestion import Belief, suggest
+from stages.search.suggestion import fullest, suggest
 from stages.services.storage import FINISHED
 
 MAX_GP = 200  # finished trials up to which `auto` is `gp`: from there on, TPE is as good and takes less time
@@ -44,12 +44,12 @@ class Sampler(BaseSampler):
             kind: `auto`, `gp`, `tpe` or `random`. `auto` is `gp` up to MAX_GP finished trials, then `tpe`.
             seed: Of the random numbers.
             distributions: The search space.
-            start: The point of params.yaml, near which good points are expected.
+            start: The point of params.yaml.
             excluded: Points that are not suggested. The caller may change this set between trials.
         """
         self._kind, self._seed, self._distributions, self._excluded = kind, seed, distributions, excluded
         self._encoding = Encoding(distributions)
-        self._belief = Belief.around(start, self._encoding)
+        self._second = fullest(start, self._encoding)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return dict(self._distributions)
@@ -91,7 +91,7 @@ class Sampler(BaseSampler):
         known = trainings(study.get_trials(deepcopy=False), self._encoding)
         if not any(training.parts() for training in known):
             return None
-        suggestion = suggest(known, self._encoding, self._belief, random, self._is_allowed)
+        suggestion = suggest(known, self._encoding, self._second, random, self._is_allowed)
         if suggestion is None:
             return None
         study._storage.set_trial_user_attr(trial._trial_id, GAIN, round(suggestion.gain, 6))

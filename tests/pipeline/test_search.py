@@ -173,6 +173,7 @@ def test_points_measured_before_are_trials_and_are_not_trained_again(quick: Proj
         encoding="utf-8",
     )
     quick.replace("params.yaml", "  trials: 4", "  trials: 40")
+    quick.replace("params.yaml", "  pruner: forecast", "  pruner: none")
     quick.run("dvc", "repro")
     quick.commit("another space")
     quick.run("dvc", "exp", "run", "-S", "epochs=2")
@@ -218,6 +219,7 @@ def test_the_users_tree_index_and_queue_are_not_touched(quick: Project) -> None:
 
 def test_a_failed_trial_is_told_with_its_log_and_replaced(quick: Project) -> None:
     quick.replace("params.yaml", "  trials: 4", "  trials: 6")
+    quick.replace("params.yaml", "  sampler: auto", "  sampler: random")
     done = quick.run(sys.executable, "-m", "stages.study", env={"QUICK_FAILS": "8"}, check=False)
     rows = trials(quick)
     failed = [row for row in rows if row["state"] == "fail"]

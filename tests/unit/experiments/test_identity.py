@@ -30,7 +30,15 @@ EVALUATE = {
     "stages/detector/evaluation.py",
     "stages/detector/ultralytics.py",
 }
-TUNE = {"stages/detector/as_is.py", "stages/tracking/registry.py", "stages/tracking/served_model.py"}
+TUNE = {
+    "stages/detector/as_is.py",
+    "stages/search/distributions.py",
+    "stages/search/encoding.py",
+    "stages/search/forecast.py",
+    "stages/search/repeats.py",
+    "stages/tracking/registry.py",
+    "stages/tracking/served_model.py",
+}
 TUNE_FOLDERS = ("stages/decision/", "stages/report/")
 
 

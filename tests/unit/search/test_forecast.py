@@ -26,10 +26,10 @@ def test_with_one_set_of_hyperparameters_it_is_scikit_learns_gaussian_process(mo
     kernel = ConstantKernel(kept.amplitude[0] ** 2) * Matern(kept.length[0, :3], nu=2.5)
     kernel += ConstantKernel(module.MEAN**2)
     reference = GaussianProcessRegressor(kernel, alpha=kept.noise[0] ** 2, optimizer=None)
-    reference.fit(rows, values - values.mean())
+    reference.fit(rows, values - module.CENTRE)
     others = RANDOM.random((5, 3))
     mean, deviation = reference.predict(others, return_std=True)
-    assert forecast.at(others)[0] == pytest.approx(mean + values.mean(), abs=1e-6)
+    assert forecast.at(others)[0] == pytest.approx(mean + module.CENTRE, abs=1e-6)
     assert forecast.at(others)[1] == pytest.approx(deviation, abs=1e-5)
 
 
