@@ -87,7 +87,12 @@ def play(
     tune = base.tune.model_copy(update={**method.tune, "seed": seed, "trials": trials + 1})
     study = _study(base.model_copy(update={"tune": tune}))
     random = np.random.default_rng([seed, 1])
-    start = _noisy(table.result(base.training()), table, random if noise else None)
+
+    def measured(arguments: Mapping[str, Any]) -> Result:
+        true = table.result(arguments)
+        return table.noisy(true, random) if noise else true
+
+    start = measured(base.training())
     study.add_results([_finished(base, start)])
     ended = [Ended(study.space.start, 0.0, 0.0, start.end, table.result(base.training()).end, start.end)]
     queue: list[tuple[float, int, int]] = []  # the end of an epoch: time, number of the trial, epoch
@@ -103,8 +108,7 @@ def play(
             if trial is None:
                 return
             arguments = study.space.arguments(trial.params)
-            true = table.result(arguments)
-            running[trial.number] = _Running(trial, arguments, _noisy(true, table, random if noise else None), true.end)
+            running[trial.number] = _Running(trial, arguments, measured(arguments), table.result(arguments).end)
             heapq.heappush(queue, (now + table.seconds(arguments, 1), trial.number, 1))
 
     fill()
@@ -155,14 +159,6 @@ def params_of(space: Mapping[str, Any], values: Mapping[str, Any]) -> Params:
 def _study(params: Params) -> Study:
     storage: Any = InMemoryStorage()  # it has neither heartbeats nor a lock, which a play does not need
     return MemoryStudy(params, identity(params, "table", {}), storage)
-
-
-def _noisy(result: Result, table: Table, random: np.random.Generator | None) -> Result:
-    if random is None:
-        return result
-    residuals = table.residuals.get(len(result.curve)) or [Result(np.zeros(len(result.curve)), 0.0)]
-    residual = residuals[random.integers(len(residuals))]
-    return Result(np.clip(result.curve + residual.curve, 0, 1), float(np.clip(result.end + residual.end, 0, 1)))
 
 
 def _finished(base: Params, result: Result) -> FinishedTraining:

@@ -19,6 +19,7 @@ class Recipe:
         axes: The values of each searched key. Together they make the grid.
         seeds: The training seeds of every point.
         repeated: The number of points, drawn at random, that are trained with REPEAT_SEEDS too.
+        repeated_best: The number of the best points that are trained with REPEAT_SEEDS too.
         space: The search space that a study plays on the table, as in `tune.space`.
         start: The values at which params.yaml stands in a play.
     """
@@ -29,6 +30,7 @@ class Recipe:
     start: Point
     seeds: tuple[int, ...] = (0,)
     repeated: int = 0
+    repeated_best: int = 0
 
     def points(self) -> list[Point]:
         """Return all points to train, with their seeds, in the order of the trainings."""
@@ -51,6 +53,7 @@ RECIPES = {
             "scale": (0.0, 0.2, 0.5),
         },
         repeated=16,
+        repeated_best=8,
         space={
             "epochs": {"low": 2, "high": 5},
             "imgsz": {"choices": [128, 160]},

@@ -16,11 +16,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.search.recipes import RECIPES, Recipe
+from benchmarks.search.recipes import RECIPES, REPEAT_SEEDS, Recipe
 from benchmarks.search.table import TABLES, read_rows
 from stages.base.files import write_atomic
 from stages.base.git import commit
@@ -86,23 +86,27 @@ def record(name: str, workers: int | None, out: Path) -> None:
         out: The file of the table.
     """
     recipe, results = RECIPES[name], Results(RECIPES[name], out)
-    points = recipe.points()
-    waiting = [point for point in points if not results.has(point)]
     origin = Origin(commit(), params_file.PARAMS.read_text("utf-8"), (ROOT / "dvc.lock").read_text("utf-8"))
-    written = params_file.load().written()
-    print(f"{len(points) - len(waiting)} of {len(points)} points are trained", flush=True)
     with WorkerPool(places(workers, "cpu"), origin) as pool:
-        while waiting or pool.has_running_task:
-            while waiting and pool.has_free_worker:
-                point = waiting.pop(0)
-                run = f"{name}-{hashlib.sha256(repr(same(point)).encode()).hexdigest()[:10]}"
-                pool.submit(Task(run, point, resolved({**written, **point}), LOGS / f"{run}.log"))
-            for task, outcome in pool.receive(_go_on):
-                training = finished_training(task.name)
-                if isinstance(outcome, Failed) or training is None:
-                    raise RuntimeError(f"{task.name} {task.values}: {outcome}")
-                results.add(training)
-                print(f"{task.values}: {training.metrics['mAP50']}; {len(waiting)} wait", flush=True)
+        _train(name, recipe.points(), results, pool)
+        _train(name, results.repeats_of_best(recipe.repeated_best), results, pool)
+
+
+def _train(name: str, points: Sequence[Point], results: Results, pool: WorkerPool) -> None:
+    written = params_file.load().written()
+    waiting = [point for point in points if not results.has(point)]
+    print(f"{len(points) - len(waiting)} of {len(points)} points are trained", flush=True)
+    while waiting or pool.has_running_task:
+        while waiting and pool.has_free_worker:
+            point = waiting.pop(0)
+            run = f"{name}-{hashlib.sha256(repr(same(point)).encode()).hexdigest()[:10]}"
+            pool.submit(Task(run, point, resolved({**written, **point}), LOGS / f"{run}.log"))
+        for task, outcome in pool.receive(_go_on):
+            training = finished_training(task.name)
+            if isinstance(outcome, Failed) or training is None:
+                raise RuntimeError(f"{task.name} {task.values}: {outcome}")
+            results.add(training)
+            print(f"{task.values}: {training.metrics['mAP50']}; {len(waiting)} wait", flush=True)
 
 
 def _go_on(task: Task, epoch: EpochEnded) -> bool:
@@ -129,6 +133,12 @@ class Results:
     def has(self, point: Point) -> bool:
         """Return whether the table has a point."""
         return self._key(point) in self._rows
+
+    def repeats_of_best(self, count: int) -> list[Point]:
+        """Return the best points of the first seed with each of REPEAT_SEEDS. The noise is not the same everywhere."""
+        rows = [dict(zip(self._columns, row, strict=True)) for row in self._rows.values()]
+        best = sorted((row for row in rows if row["seed"] == 0), key=lambda row: -row["mAP50"])[:count]
+        return [{**{key: row[key] for key in self._keys}, "seed": seed} for row in best for seed in REPEAT_SEEDS]
 
     def add(self, training: FinishedTraining) -> None:
         """Add a training, and write the table, sorted by seed and point."""

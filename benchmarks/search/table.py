@@ -18,6 +18,7 @@ from stages.base.tables import read_cell
 TABLES = Path(__file__).parent / "tables"
 Row = dict[str, Any]
 Floats = NDArray[np.float64]
+NEAREST = 12  # repeats among which the noise of a result is drawn
 TEXTS = ("data", "code")  # columns of digests, which may look like numbers
 
 
@@ -87,15 +88,30 @@ class Table:
         start, epoch = self._times[tuple(point[key] for key in self.keys if key in ("imgsz", "batch"))]
         return start + epoch * epochs
 
+    def noisy(self, result: Result, random: np.random.Generator) -> Result:
+        """Return a result with the difference that another seed makes, drawn from the repeated points.
+
+        The noise depends on the level: it is largest where a training is in its steepest part. So the difference is
+        that of one of the NEAREST repeats by level, at the same shares of the training.
+        """
+        if not self._residuals:
+            return result
+        nearest = sorted(self._residuals, key=lambda repeat: abs(repeat[0] - result.end))[:NEAREST]
+        _, residual = nearest[random.integers(len(nearest))]
+        shares = np.arange(1, len(result.curve) + 1) / len(result.curve)
+        known = np.arange(1, len(residual.curve) + 1) / len(residual.curve)
+        curve = result.curve + np.interp(shares, known, residual.curve)
+        return Result(np.clip(curve, 0, 1), float(np.clip(result.end + residual.end, 0, 1)))
+
     @cached_property
-    def residuals(self) -> dict[int, list[Result]]:
-        """The differences of repeated points from their means, by the number of epochs, scaled to be unbiased."""
-        residuals: dict[int, list[Result]] = {}
-        for seeds in self._seeds.values():
-            mean, scale = _mean(seeds), (len(seeds) / max(len(seeds) - 1, 1)) ** 0.5
-            for row in seeds if len(seeds) > 1 else ():
+    def _residuals(self) -> list[tuple[float, Result]]:
+        """The differences of repeated points from their means, scaled to be unbiased, each with the level."""
+        residuals = []
+        for seeds in (rows for rows in self._seeds.values() if len(rows) > 1):
+            mean, scale = _mean(seeds), (len(seeds) / (len(seeds) - 1)) ** 0.5
+            for row in seeds:
                 curve = (np.array(row["curve"]) - mean.curve) * scale
-                residuals.setdefault(row["epochs"], []).append(Result(curve, (row["mAP50"] - mean.end) * scale))
+                residuals.append((mean.end, Result(curve, (row["mAP50"] - mean.end) * scale)))
         return residuals
 
     def _neighbours(self, key: str, value: Any) -> list[tuple[Any, float]]:
