@@ -1,6 +1,6 @@
 """Play samplers and pruners on a recorded table of real trainings, and compare them at equal cost.
 
-    python -m benchmarks.search [drawn] [--seeds 200] [--figure search.png]
+    python -m benchmarks.search [drawn] [--seeds 200] [--bad-start] [--figure search.png]
 
 A play is a study whose trainings are answered by the table, with the differences between seeds that the table's repeats
 have. Every method knows the values of params.yaml from the start, as after `dvc repro`. The setting that a study would
@@ -23,15 +23,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="?", default="drawn", choices=RECIPES)
     parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--bad-start", action="store_true", help="begin at values of params.yaml far from the best")
     parser.add_argument("--figure", type=Path, help="a PNG of the best value so far over the seconds, one worker")
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # of the processes that play
     table = open_table(options.name)
-    results = play_all(options.name, options.seeds)
-    print("\n".join(report(options.name, table, results)))
+    results = play_all(options.name, options.seeds, options.bad_start)
+    grid = [] if options.bad_start else grid_orders(options.name, table)  # the grid is around the good values
+    print("\n".join(report(options.name, table, results, grid)))
     if options.figure:
         one_worker = {method: plays for (method, workers), plays in results.items() if workers == 1}
-        write_atomic(options.figure, figure(table, one_worker, grid_orders(options.name, table)))
+        write_atomic(options.figure, figure(table, one_worker, grid))
 
 
 if __name__ == "__main__":

@@ -22,12 +22,14 @@ class Recipe:
         repeated_best: The number of the best points that are trained with REPEAT_SEEDS too.
         space: The search space that a study plays on the table, as in `tune.space`.
         start: The values at which params.yaml stands in a play.
+        bad_start: Values far from the best, for plays that begin there.
     """
 
     preset: tuple[str, ...]
     axes: dict[str, tuple[Any, ...]]
     space: dict[str, dict[str, Any]]
     start: Point
+    bad_start: Point
     seeds: tuple[int, ...] = (0,)
     repeated: int = 0
     repeated_best: int = 0
@@ -62,6 +64,7 @@ RECIPES = {
             "scale": {"low": 0.0, "high": 0.5, "step": 0.1},
         },
         start={"epochs": 4, "imgsz": 160, "lr0": 0.002, "batch": 4, "scale": 0.2},
+        bad_start={"epochs": 3, "imgsz": 128, "lr0": 0.005, "batch": 8, "scale": 0.5},
     ),
     "other_drawn": Recipe(
         preset=("drawn", "data.seed=7", "data.imgsz=128"),
@@ -80,6 +83,7 @@ RECIPES = {
             "scale": {"low": 0.0, "high": 0.5, "step": 0.1},
         },
         start={"epochs": 4, "imgsz": 128, "lr0": 0.002, "batch": 4, "scale": 0.2},
+        bad_start={"epochs": 3, "imgsz": 96, "lr0": 0.005, "batch": 8, "scale": 0.5},
     ),
     "photographs": Recipe(
         preset=("tiny_coco",),
@@ -96,6 +100,7 @@ RECIPES = {
             "batch": {"choices": [4, 8]},
         },
         start={"epochs": 3, "imgsz": 320, "lr0": 5e-5, "batch": 4, "scale": 0.2},
+        bad_start={"epochs": 2, "imgsz": 320, "lr0": 2e-4, "batch": 8, "scale": 0.2},
         seeds=(0, 1, 2),
     ),
 }
