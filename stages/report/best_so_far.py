@@ -81,6 +81,7 @@ def band(costs: Floats, values: Floats, total: float, marks: Sequence[float] = (
         best_by_search[number] = best[np.searchsorted(np.cumsum(cost), at * (1 + 1e-9), side="right")]
     enough = np.isfinite(best_by_search).mean(axis=0) >= 0.9
     low, mean, high = (np.full(len(at), np.nan) for _ in range(3))
-    low[enough], high[enough] = np.nanpercentile(best_by_search[:, enough], [5, 95], axis=0)
-    mean[enough] = np.nanmean(best_by_search[:, enough], axis=0)
+    if enough.any():
+        low[enough], high[enough] = np.nanpercentile(best_by_search[:, enough], [5, 95], axis=0)
+        mean[enough] = np.nanmean(best_by_search[:, enough], axis=0)
     return Band(at, low, mean, high)

@@ -26,3 +26,8 @@ def test_a_band_begins_where_nine_of_ten_searches_have_a_result() -> None:
     searched = band(costs, np.full((10, 2), 0.4), 10, [1, 5])
     assert searched.at(1) is None
     assert searched.at(5) == pytest.approx((0.4, 0.4, 0.4))
+
+
+def test_a_band_of_searches_that_cost_more_than_the_whole_is_empty() -> None:
+    searched = band(np.full((10, 2), 9.0), np.full((10, 2), 0.4), 5, [5])
+    assert searched.at(5) is None
