@@ -41,14 +41,12 @@ class Steps:
 
     Attributes:
         time: The seconds since the start of the study at the end of each trial, ascending; shape (trials + 1,).
-        cost: The epochs trained by then, each weighted with its pixels, same shape.
         value: The true mAP50 of the setting that would be chosen then, same shape.
         pruned: The number of pruned trials.
         lost: Whether the trial that would have become the best was pruned.
     """
 
     time: Floats
-    cost: Floats
     value: Floats
     pruned: int
     lost: bool
@@ -60,12 +58,10 @@ class Steps:
 
 def steps(ended: list[Ended]) -> Steps:
     """Return a play as a step function."""
-    values = [value for _, value in chosen(ended)]
     best = max(ended, key=lambda trial: trial.unstopped)
     return Steps(
         np.array([trial.time for trial in ended]),
-        np.array([trial.cost for trial in ended]),
-        np.array(values),
+        np.array(list(chosen(ended))),
         sum(trial.seen is None for trial in ended),
         best.seen is None,
     )
@@ -115,12 +111,10 @@ def grid_orders(name: str, table: Table) -> list[Steps]:
     if any(value not in table.axes[key] for key, values in GRID.items() for value in values):
         return []
     orders = []
-    largest = table.axes["imgsz"][-1]
     for order in permutations(points):
-        costs = [point["epochs"] * (point["imgsz"] / largest) ** 2 for point in order]
         time = np.cumsum([0.0, *(table.seconds(point, point["epochs"]) for point in order)])
         values = [table.result(start).end, *(table.result(point).end for point in order)]
-        orders.append(Steps(time, np.cumsum([0.0, *costs]), np.maximum.accumulate(values), 0, False))
+        orders.append(Steps(time, np.maximum.accumulate(values), 0, False))
     return orders
 
 
@@ -152,10 +146,8 @@ def report(
     head += ["at the grid's best, at its cost"] if grid else []
     head += [f"over random search, at {'that' if grid else 'its fourth'} cost", "least lead over it"]
     head += ["pruned", "best pruned"]
-    lines = [
-        f"table {name}: best mAP50 {table.best:.3f}, {len(next(iter(results.values())))} seeds",
-    ]
-    return [*lines, *markdown_table(head, rows)]
+    seeds = len(next(iter(results.values())))
+    return [f"table {name}: best mAP50 {table.best:.3f}, {seeds} seeds", *markdown_table(head, rows)]
 
 
 def seconds_to(play: Steps, value: float) -> float:

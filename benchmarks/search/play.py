@@ -17,7 +17,6 @@ from benchmarks.search.table import Result, Table
 from stages.experiments.finished import FinishedTraining
 from stages.params import file as params_file
 from stages.params.schema import Params
-from stages.params.space import Point
 from stages.search.convergence import Converged
 from stages.search.identity import identity
 from stages.search.next_trial import ask
@@ -43,18 +42,13 @@ class Ended:
     """A trial of a play that has ended.
 
     Attributes:
-        point: Its point.
         time: The seconds since the start of the study, with all workers at once.
-        cost: The epochs that all trials had trained by then, each counted with the square of its imgsz relative to the
-            largest.
         seen: mAP50 as the study saw it, with noise; None if the trial was pruned.
         true: mAP50 of the point in the table.
         unstopped: mAP50 that the study would have seen without the pruner.
     """
 
-    point: Point
     time: float
-    cost: float
     seen: float | None
     true: float
     unstopped: float
@@ -94,10 +88,10 @@ def play(
 
     start = measured(base.training())
     study.add_results([_finished(base, start)])
-    ended = [Ended(study.space.start, 0.0, 0.0, start.end, table.result(base.training()).end, start.end)]
+    ended = [Ended(0.0, start.end, table.result(base.training()).end, start.end)]
     queue: list[tuple[float, int, int]] = []  # the end of an epoch: time, number of the trial, epoch
     running: dict[int, _Running] = {}
-    now, cost, largest = 0.0, 0.0, table.axes["imgsz"][-1]
+    now = 0.0
 
     def fill() -> None:
         while len(running) < workers:
@@ -115,7 +109,6 @@ def play(
     while queue:
         now, number, epoch = heapq.heappop(queue)
         trial, arguments, result = running[number].trial, running[number].arguments, running[number].result
-        cost += (arguments["imgsz"] / largest) ** 2
         stopped = study.report(trial, epoch, float(result.curve[epoch - 1]))
         is_last = epoch == len(result.curve)
         if not is_last and not stopped:
@@ -127,7 +120,7 @@ def play(
             study.complete(trial, {"mAP50": result.end}, table.seconds(arguments, epoch))
         else:
             study.prune(trial, table.seconds(arguments, epoch))
-        ended.append(Ended(dict(trial.params), now, cost, result.end if is_last else None, true, result.end))
+        ended.append(Ended(now, result.end if is_last else None, true, result.end))
         fill()
     return ended
 
@@ -140,13 +133,13 @@ class _Running:
     true: float
 
 
-def chosen(ended: list[Ended]) -> Iterator[tuple[Ended, float]]:
-    """Yield each trial with the true mAP50 of the setting that a study would choose after it: the best that it saw."""
+def chosen(ended: list[Ended]) -> Iterator[float]:
+    """Yield after each trial the true mAP50 of the setting that a study would choose: the best that it saw."""
     best = ended[0]
     for trial in ended:
         if trial.seen is not None and trial.seen > (best.seen or 0.0):
             best = trial
-        yield trial, best.true
+        yield best.true
 
 
 def params_of(space: Mapping[str, Any], values: Mapping[str, Any]) -> Params:

@@ -44,6 +44,18 @@ class Recipe:
 
 REPEAT_SEEDS = (1, 2)
 
+
+def _drawn_space(*imgsz: int) -> dict[str, dict[str, Any]]:
+    """Return the default search space, with these image sizes."""
+    return {
+        "epochs": {"low": 2, "high": 5},
+        "imgsz": {"choices": list(imgsz)},
+        "lr0": {"low": 5e-4, "high": 5e-3, "log": True},
+        "batch": {"choices": [4, 8]},
+        "scale": {"low": 0.0, "high": 0.5, "step": 0.1},
+    }
+
+
 RECIPES = {
     "drawn": Recipe(
         preset=("drawn",),
@@ -56,13 +68,7 @@ RECIPES = {
         },
         repeated=16,
         repeated_best=8,
-        space={
-            "epochs": {"low": 2, "high": 5},
-            "imgsz": {"choices": [128, 160]},
-            "lr0": {"low": 5e-4, "high": 5e-3, "log": True},
-            "batch": {"choices": [4, 8]},
-            "scale": {"low": 0.0, "high": 0.5, "step": 0.1},
-        },
+        space=_drawn_space(128, 160),
         start={"epochs": 4, "imgsz": 160, "lr0": 0.002, "batch": 4, "scale": 0.2},
         bad_start={"epochs": 3, "imgsz": 128, "lr0": 0.005, "batch": 8, "scale": 0.5},
     ),
@@ -75,13 +81,7 @@ RECIPES = {
             "batch": (4, 8),
             "scale": (0.0, 0.5),
         },
-        space={
-            "epochs": {"low": 2, "high": 5},
-            "imgsz": {"choices": [96, 128]},
-            "lr0": {"low": 5e-4, "high": 5e-3, "log": True},
-            "batch": {"choices": [4, 8]},
-            "scale": {"low": 0.0, "high": 0.5, "step": 0.1},
-        },
+        space=_drawn_space(96, 128),
         start={"epochs": 4, "imgsz": 128, "lr0": 0.002, "batch": 4, "scale": 0.2},
         bad_start={"epochs": 3, "imgsz": 96, "lr0": 0.005, "batch": 8, "scale": 0.5},
     ),

@@ -33,7 +33,7 @@ from stages.experiments.workshop import Origin
 from stages.params import file as params_file
 from stages.params.resolution import resolved
 from stages.params.space import Point, same
-from stages.workers.messages import EpochEnded, Failed, Task
+from stages.workers.messages import Failed, Task
 from stages.workers.pool import LOGS, WorkerPool
 from stages.workers.process import places
 
@@ -101,16 +101,12 @@ def _train(name: str, points: Sequence[Point], results: Results, pool: WorkerPoo
             point = waiting.pop(0)
             run = f"{name}-{hashlib.sha256(repr(same(point)).encode()).hexdigest()[:10]}"
             pool.submit(Task(run, point, resolved({**written, **point}), LOGS / f"{run}.log"))
-        for task, outcome in pool.receive(_go_on):
+        for task, outcome in pool.receive():
             training = finished_training(task.name)
             if isinstance(outcome, Failed) or training is None:
                 raise RuntimeError(f"{task.name} {task.values}: {outcome}")
             results.add(training)
             print(f"{task.values}: {training.metrics['mAP50']}; {len(waiting)} wait", flush=True)
-
-
-def _go_on(task: Task, epoch: EpochEnded) -> bool:
-    return False
 
 
 class Results:

@@ -15,7 +15,7 @@ from stages.base.tables import read_cell
 from stages.params.resolution import resolved
 from stages.params.space import Dimension, Point, same
 
-SMALL = 5  # trials
+SMALL = 5  # trials: the best of fewer is little better than chance
 CONFIRMED = ("role", "name", "seed", "mAP50", "test_mAP50", "seconds", "ms_per_image", "reason")  # confirmation.csv
 OWN_SOURCES = ("sampler", "enqueued")  # of trials that the study itself has trained
 

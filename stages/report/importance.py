@@ -67,7 +67,7 @@ class Effect:
 
     @property
     def interpretation(self) -> str:
-        """Whether the difference is more than chance, as text."""
+        """Say whether the difference is more than chance."""
         if len(self.groups) < 2:
             return "one value only"
         if self.seed_limit is not None and self.difference <= self.seed_limit:

@@ -10,7 +10,7 @@ from stages.experiments.noise import Noise
 from stages.search.sampling import GAIN
 
 RULE_OF_THUMB = Noise(0.02, 10)
-"""The noise between seeds where nothing was repeated: about that of the tables in benchmarks/search/tables."""
+"""The noise between seeds where nothing was repeated: about that of the best settings of the table drawn."""
 
 
 class Converged(Exception):

@@ -26,8 +26,8 @@ DRAWS = 64  # hyperparameters drawn from the prior; a power of two, as Sobol's s
 MAX_OBSERVED = 200  # observations that a model takes: with more of them, a forecast would take seconds
 KEPT = 8  # of them that a forecast averages over: those with the greatest likelihood
 
-# The prior: the median and the standard deviation of the logarithm. The medians are those that fit the recorded tables
-# in benchmarks/search best; the spreads leave room for other data. The unit of the objective is mAP50, from 0 to 1.
+# The prior: the median and the standard deviation of the logarithm. They were chosen by plays on one recorded
+# table (benchmarks/search); the spreads leave room for other data. The unit of the objective is mAP50, from 0 to 1.
 LENGTH = (0.8, 0.7)  # length scale of a key whose range is 1
 LENGTH_OF_SHARE = (0.6, 0.4)
 AMPLITUDE = (0.3, 0.7)  # of the differences between settings

@@ -47,8 +47,7 @@ def next_trial(study: Study) -> Trial | None:
 def ask(study: Study) -> Trial | None:
     """Ask the sampler for a trial, as `next_trial` does. The caller holds the lock of the study."""
     trials = study.trials()
-    running = sum(trial.state == TrialState.RUNNING for trial in trials)
-    if len(study.finished()) + running >= study.target:
+    if sum(trial.state in (*FINISHED, TrialState.RUNNING) for trial in trials) >= study.target:
         return None
     _exclude_points(study, trials)
     if not any(trial.state == TrialState.WAITING for trial in trials):

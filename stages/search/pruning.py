@@ -31,11 +31,13 @@ class ForecastPruner(BasePruner):
         self._encoding = Encoding(distributions)
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        known = trainings(study.get_trials(deepcopy=False), self._encoding)
-        best = max((training.end for training in known if training.end is not None), default=None)
-        if best is None or trial.last_step is None or trial.last_step >= trial.user_attrs["epochs"]:
+        if trial.last_step is None or trial.last_step >= trial.user_attrs["epochs"]:
             return False
-        observed = observations(known, len(self._encoding.keys))
+        curves = trainings(study.get_trials(deepcopy=False), self._encoding)
+        best = max((training.end for training in curves if training.end is not None), default=None)
+        if best is None:
+            return False
+        observed = observations(curves, len(self._encoding.keys))
         forecast = Forecast(observed, self._encoding.is_category)
         mean, deviation = forecast.at(self._encoding.row(trial.params)[None])
         spread = math.hypot(deviation[0], forecast.noise)  # of the result, not of the level of its setting
@@ -61,7 +63,7 @@ class MedianPruner(BasePruner):
             return False
         others = []  # the best value of each complete trial up to this share
         for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            if not other.intermediate_values:  # added from outside the study
+            if not other.intermediate_values:  # a result from outside the study, without a curve
                 continue
             last = math.floor(share * other.user_attrs["epochs"] + 1e-9)
             reported = [value for epoch, value in other.intermediate_values.items() if epoch <= last]

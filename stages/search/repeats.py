@@ -29,7 +29,7 @@ from stages.params.resolution import resolved
 from stages.params.schema import Params
 from stages.params.space import Point, same
 from stages.tracking import missed
-from stages.workers.messages import EpochEnded, Failed, Place, Task
+from stages.workers.messages import Failed, Place, Task
 from stages.workers.pool import LOGS, WorkerPool, log_of
 
 
@@ -108,7 +108,7 @@ class Repeater:
                     running[task.name] = repeat
                     missed.note(task.name, warned=False)
                     pool.submit(task)
-                for task, outcome in pool.receive(_never_stop):
+                for task, outcome in pool.receive():
                     repeat = running.pop(task.name)
                     training = finished_training(task.name) if not isinstance(outcome, Failed) else None
                     if training is not None and training.tested:
@@ -160,10 +160,6 @@ def repeats_lock() -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _never_stop(task: Task, epoch: EpochEnded) -> bool:
-    return False
 
 
 def _words(repeat: Wanted) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from stages.params.space import Point, rounded, same
 from stages.search.curves import trainings
 from stages.search.distributions import Distributions, PointKeys, untried
 from stages.search.encoding import Encoding
-from stages.search.suggestion import fullest, suggest
+from stages.search.suggestion import Suggestion, fullest, suggest
 from stages.services.storage import FINISHED
 
-MAX_GP = 200  # finished trials up to which `auto` is `gp`: from there on, TPE is as good and takes less time
+MAX_GP = 200  # finished trials up to which `auto` is `gp`: the process would see a part of more trials only
 STARTUP = 5  # finished trials before TPE models
 GAIN = "expected_gain"  # the attribute of a trial: the greatest expected gain when it was suggested, in mAP50
 
@@ -61,9 +61,13 @@ class Sampler(BaseSampler):
             return {}
         sequence = np.random.SeedSequence([self._seed, trial.number])
         seed = int(sequence.generate_state(1)[0])
-        method = self._method(study)
-        if method == "gp" and (point := self._by_forecast(study, trial, np.random.default_rng(sequence))) is not None:
-            return point
+        trials = study.get_trials(deepcopy=False)
+        method = self._method(trials)
+        if method == "gp":
+            suggestion = self._by_forecast(trials, np.random.default_rng(sequence))
+            if suggestion is not None:
+                study._storage.set_trial_user_attr(trial._trial_id, GAIN, round(suggestion.gain, 6))
+                return suggestion.point
         for point in self._by_optuna(study, trial, method, seed):
             if self._is_allowed(point):
                 return point
@@ -77,25 +81,21 @@ class Sampler(BaseSampler):
     ) -> Any:
         raise AssertionError(f"{param_name} is not in the search space")
 
-    def _method(self, study: optuna.Study) -> str:
+    def _method(self, trials: Sequence[FrozenTrial]) -> str:
         if self._kind != "auto":
             return self._kind
-        finished = sum(trial.state in FINISHED for trial in study.get_trials(deepcopy=False))
+        finished = sum(trial.state in FINISHED for trial in trials)
         return "gp" if finished <= MAX_GP else "tpe"
 
     def _is_allowed(self, point: Point) -> bool:
         return same(point) not in self._excluded
 
-    def _by_forecast(self, study: optuna.Study, trial: FrozenTrial, random: np.random.Generator) -> Point | None:
+    def _by_forecast(self, trials: Sequence[FrozenTrial], random: np.random.Generator) -> Suggestion | None:
         """Return the point where the forecast expects most; None if nothing was measured or no candidate is allowed."""
-        known = trainings(study.get_trials(deepcopy=False), self._encoding)
-        if not any(training.parts() for training in known):
+        curves = trainings(trials, self._encoding)
+        if not any(training.parts() for training in curves):
             return None
-        suggestion = suggest(known, self._encoding, self._second, random, self._is_allowed)
-        if suggestion is None:
-            return None
-        study._storage.set_trial_user_attr(trial._trial_id, GAIN, round(suggestion.gain, 6))
-        return suggestion.point
+        return suggest(curves, self._encoding, self._second, random, self._is_allowed)
 
     def _by_optuna(self, study: optuna.Study, trial: FrozenTrial, method: str, seed: int) -> Iterator[Point]:
         """Yield points of Optuna's samplers: five of TPE, if that is the method, and 1000 at random."""

@@ -35,20 +35,18 @@ def check_best(study: Study, noise: Noise, repeater: Repeater) -> None:
     close = contenders(study, noise)
     if len(close) < 2 or not repeater.seeds:
         return
-    wanted = [Wanted(f"trial {trial.number}", trial.params, repeater.seeds[0]) for trial in close]
+    numbers = {f"trial {trial.number}": trial.number for trial in close}
+    wanted = [Wanted(label, trial.params, repeater.seeds[0]) for label, trial in zip(numbers, close, strict=True)]
     with repeats_lock():
         repeated, missing = repeater.existing(wanted)
         if missing:
             print(
-                f"the noise between seeds could reverse trials {', '.join(str(trial.number) for trial in close)}: "
+                f"the noise between seeds could reverse trials {', '.join(map(str, numbers.values()))}: "
                 f"training {len(missing)} of them with seed {repeater.seeds[0]}",
                 flush=True,
             )
             repeated += repeater.train(missing, {})
-    values = {repeat.label: training.metrics["mAP50"] for repeat, training in repeated}
-    study.record_second_seed(
-        {trial.number: values[label] for trial in close if (label := f"trial {trial.number}") in values}
-    )
+    study.record_second_seed({numbers[repeat.label]: training.metrics["mAP50"] for repeat, training in repeated})
 
 
 def describe(study: Study) -> str:

@@ -94,11 +94,11 @@ class WorkerPool:
         self._running[worker] = task
         worker.send(task)
 
-    def receive(self, on_epoch: Callable[[Task, EpochEnded], bool]) -> Iterator[tuple[Task, Outcome]]:
+    def receive(self, on_epoch: Callable[[Task, EpochEnded], bool] | None = None) -> Iterator[tuple[Task, Outcome]]:
         """Wait for messages for up to a second, and yield the tasks that have ended.
 
         Args:
-            on_epoch: Called for each epoch that has ended; returns whether to stop that training.
+            on_epoch: Called for each epoch that has ended; returns whether to stop that training. None stops none.
 
         Raises:
             Failure: The dvc command that started this process has ended.
@@ -108,7 +108,7 @@ class WorkerPool:
         for worker in [worker for worker in self._running if worker.connection in ready]:
             message = worker.receive()
             if isinstance(message, EpochEnded):
-                worker.answer(on_epoch(self._running[worker], message))
+                worker.answer(on_epoch is not None and on_epoch(self._running[worker], message))
                 continue
             if isinstance(message, Failed) and message.kind in ("crashed", "refused"):  # it is dead or may be damaged
                 worker.restart()
