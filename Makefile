@@ -18,7 +18,7 @@ baseline: .venv/installed ## set up, then run the pipeline: data, training, test
 	@{ git config user.name && git config user.email; } >/dev/null || \
 		echo 'git has no user.name or user.email, which dvc exp run needs: git config --global user.name NAME (and user.email)'
 
-test: .venv/installed-dev lint ## set up, then check and test everything (about 17 minutes)
+test: .venv/installed-dev lint ## set up, then check and test everything (about 15 minutes)
 	$(BIN)/pytest
 
 services-test: .venv/installed-dev ## test only the work of a team with the services of docker-compose.yml, without Docker

@@ -44,16 +44,25 @@ def preset(name: str | None, values: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.argument("sweeps", nargs=-1, metavar="KEY=VALUE,VALUE...")
-def grid(sweeps: tuple[str, ...]) -> None:
+@click.option("--now", is_flag=True, help="Train the points with the workers of a study, without DVC's queue.")
+def grid(sweeps: tuple[str, ...], now: bool) -> None:
     """Check a grid and queue its points, with names that state the varied values.
 
     \b
     python -m stages grid epochs=3,5 imgsz=128,160
     dvc queue start -j 2
-    """
-    from stages.experiments.grid import queue_grid
 
-    queue_grid(sweeps, _check)
+    \b
+    python -m stages grid epochs=3,5 imgsz=128,160 --now
+    """
+    if now:
+        from stages.search.grid import train_grid
+
+        train_grid(sweeps, _check)
+    else:
+        from stages.experiments.grid import queue_grid
+
+        queue_grid(sweeps, _check)
 
 
 @cli.command()

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
-from benchmarks.search.compare import figure, grid_orders, open_table, play_all, report
+from benchmarks.search.compare import best_so_far, figure, grid_orders, open_table, play_all, report
 from benchmarks.search.recipes import RECIPES
 from stages.base.files import write_atomic
 
@@ -27,10 +28,15 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, help="a PNG of the best value so far over the seconds, one worker")
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # of the processes that play
-    table = open_table(options.name)
+    try:
+        table = open_table(options.name)
+    except FileNotFoundError:
+        sys.exit(f"nothing is recorded: run `python -m benchmarks.search.record {options.name}` first")
+    except ValueError as error:
+        sys.exit(f"{error}: `python -m benchmarks.search.record {options.name}` goes on with it")
     results = play_all(options.name, options.seeds, options.bad_start)
     grid = [] if options.bad_start else grid_orders(options.name, table)  # the grid is around the good values
-    print("\n".join(report(options.name, table, results, grid)))
+    print("\n".join([*report(options.name, table, results, grid), "", *best_so_far(results, grid)]))
     if options.figure:
         one_worker = {method: plays for (method, workers), plays in results.items() if workers == 1}
         write_atomic(options.figure, figure(table, one_worker, grid))

@@ -32,6 +32,8 @@ CONTINUOUS = {"lr0": True, "scale": False}
 TRIALS = {1: 32, 2: 16, 4: 16}  # by the number of workers
 AFTER = (4, 8, 16, 32)  # trials
 CLOSE = 0.02  # of mAP50: as close to the best of the table as the noise lets anyone see
+SECONDS = (60, 120, 240, 480, 960)
+EPOCHS = (4, 8, 16, 32, 64)  # each is one pass over the training images
 GRID = {"epochs": (3, 5), "imgsz": (128, 160)}  # the grid of the README
 
 
@@ -41,19 +43,28 @@ class Steps:
 
     Attributes:
         time: The seconds since the start of the study at the end of each trial, ascending; shape (trials + 1,).
+        epochs: The epochs of all trials that have ended then, same shape.
         value: The true mAP50 of the setting that would be chosen then, same shape.
         pruned: The number of pruned trials.
         lost: Whether the trial that would have become the best was pruned.
     """
 
     time: Floats
+    epochs: Floats
     value: Floats
     pruned: int
     lost: bool
 
     def at(self, time: float) -> float:
         """Return the value at a time."""
-        return float(self.value[np.searchsorted(self.time, time * (1 + 1e-9), side="right") - 1])
+        return self._at(self.time, time)
+
+    def after(self, epochs: float) -> float:
+        """Return the value when so many epochs were trained."""
+        return self._at(self.epochs, epochs)
+
+    def _at(self, costs: Floats, cost: float) -> float:
+        return float(self.value[np.searchsorted(costs, cost * (1 + 1e-9), side="right") - 1])
 
 
 def steps(ended: list[Ended]) -> Steps:
@@ -61,6 +72,7 @@ def steps(ended: list[Ended]) -> Steps:
     best = max(ended, key=lambda trial: trial.unstopped)
     return Steps(
         np.array([trial.time for trial in ended]),
+        np.cumsum([float(trial.epochs) for trial in ended]),
         np.array(list(chosen(ended))),
         sum(trial.seen is None for trial in ended),
         best.seen is None,
@@ -114,7 +126,8 @@ def grid_orders(name: str, table: Table) -> list[Steps]:
     for order in permutations(points):
         time = np.cumsum([0.0, *(table.seconds(point, point["epochs"]) for point in order)])
         values = [table.result(start).end, *(table.result(point).end for point in order)]
-        orders.append(Steps(time, np.maximum.accumulate(values), 0, False))
+        epochs = np.cumsum([0.0, *(point["epochs"] for point in order)])
+        orders.append(Steps(time, epochs, np.maximum.accumulate(values), 0, False))
     return orders
 
 
@@ -148,6 +161,22 @@ def report(
     head += ["pruned", "best pruned"]
     seeds = len(next(iter(results.values())))
     return [f"table {name}: best mAP50 {table.best:.3f}, {seeds} seeds", *markdown_table(head, rows)]
+
+
+def best_so_far(results: Mapping[tuple[str, int], Sequence[Steps]], grid: Sequence[Steps]) -> list[str]:
+    """Return the lines of mAP50 of the chosen setting over the cost: the mean, and the range of 90 of 100 seeds."""
+    sides = {method: played for (method, workers), played in results.items() if workers == 1}
+    if grid:
+        sides["grid of the README"] = grid
+    lines = ["mAP50 of the chosen setting, one worker: mean, and range of 90 of 100 seeds"]
+    for unit, costs, value in (("s", SECONDS, Steps.at), ("epochs", EPOCHS, Steps.after)):
+        rows = []
+        for name, played in sides.items():
+            at = [np.array([value(one, cost) for one in played]) for cost in costs]
+            bands = [(values.mean(), *np.percentile(values, [5, 95])) for values in at]
+            rows.append([name, *(f"{mean:.3f} ({low:.3f} to {high:.3f})" for mean, low, high in bands)])
+        lines += ["", *markdown_table(["method", *(f"{cost} {unit}" for cost in costs)], rows)]
+    return lines
 
 
 def seconds_to(play: Steps, value: float) -> float:

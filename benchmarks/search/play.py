@@ -43,12 +43,14 @@ class Ended:
 
     Attributes:
         time: The seconds since the start of the study, with all workers at once.
+        epochs: The epochs that it trained.
         seen: mAP50 as the study saw it, with noise; None if the trial was pruned.
         true: mAP50 of the point in the table.
         unstopped: mAP50 that the study would have seen without the pruner.
     """
 
     time: float
+    epochs: int
     seen: float | None
     true: float
     unstopped: float
@@ -88,7 +90,7 @@ def play(
 
     start = measured(base.training())
     study.add_results([_finished(base, start)])
-    ended = [Ended(0.0, start.end, table.result(base.training()).end, start.end)]
+    ended = [Ended(0.0, 0, start.end, table.result(base.training()).end, start.end)]
     queue: list[tuple[float, int, int]] = []  # the end of an epoch: time, number of the trial, epoch
     running: dict[int, _Running] = {}
     now = 0.0
@@ -120,7 +122,7 @@ def play(
             study.complete(trial, {"mAP50": result.end}, table.seconds(arguments, epoch))
         else:
             study.prune(trial, table.seconds(arguments, epoch))
-        ended.append(Ended(now, result.end if is_last else None, true, result.end))
+        ended.append(Ended(now, epoch, result.end if is_last else None, true, result.end))
         fill()
     return ended
 

@@ -23,19 +23,21 @@ from typing import Any
 from benchmarks.search.recipes import RECIPES, REPEAT_SEEDS, Recipe
 from benchmarks.search.table import TABLES, read_rows
 from stages.base.files import write_atomic
+from stages.base.formatting import words
 from stages.base.git import commit
 from stages.base.paths import ROOT, main_root
 from stages.base.tables import write_table
-from stages.experiments.finished import FinishedTraining, finished_training
+from stages.experiments.finished import FinishedTraining
 from stages.experiments.identity import code_digests
 from stages.experiments.lock import prepared, read_lock
 from stages.experiments.workshop import Origin
 from stages.params import file as params_file
 from stages.params.resolution import resolved
 from stages.params.space import Point, same
-from stages.workers.messages import Failed, Task
-from stages.workers.pool import LOGS, WorkerPool
-from stages.workers.process import places
+from stages.search.train_all import train_all
+from stages.workers.messages import Task
+from stages.workers.pool import LOGS
+from stages.workers.process import LocalLauncher, places
 
 HOME = main_root() / ".cache" / "search"
 
@@ -87,26 +89,24 @@ def record(name: str, workers: int | None, out: Path) -> None:
     """
     recipe, results = RECIPES[name], Results(RECIPES[name], out)
     origin = Origin(commit(), params_file.PARAMS.read_text("utf-8"), (ROOT / "dvc.lock").read_text("utf-8"))
-    with WorkerPool(places(workers, "cpu"), origin) as pool:
-        _train(name, recipe.points(), results, pool)
-        _train(name, results.repeats_of_best(recipe.repeated_best), results, pool)
+    with LocalLauncher(places(workers, "cpu"), origin) as launcher:
+        _train(name, recipe.points(), results, launcher)
+        _train(name, results.repeats_of_best(recipe.repeated_best), results, launcher)
 
 
-def _train(name: str, points: Sequence[Point], results: Results, pool: WorkerPool) -> None:
+def _train(name: str, points: Sequence[Point], results: Results, launcher: LocalLauncher) -> None:
     written = params_file.load().written()
     waiting = [point for point in points if not results.has(point)]
     print(f"{len(points) - len(waiting)} of {len(points)} points are trained", flush=True)
-    while waiting or pool.has_running_task:
-        while waiting and pool.has_free_worker:
-            point = waiting.pop(0)
-            run = f"{name}-{hashlib.sha256(repr(same(point)).encode()).hexdigest()[:10]}"
-            pool.submit(Task(run, point, resolved({**written, **point}), LOGS / f"{run}.log"))
-        for task, outcome in pool.receive():
-            training = finished_training(task.name)
-            if isinstance(outcome, Failed) or training is None:
-                raise RuntimeError(f"{task.name} {task.values}: {outcome}")
-            results.add(training)
-            print(f"{task.values}: {training.metrics['mAP50']}; {len(waiting)} wait", flush=True)
+    tasks = {}
+    for point in waiting:
+        run = f"{name}-{hashlib.sha256(repr(same(point)).encode()).hexdigest()[:10]}"
+        tasks[words(point)] = Task(run, point, resolved({**written, **point}), LOGS / f"{run}.log")
+    failed: dict[str, str] = {}
+    for _, training in train_all(tasks, launcher, failed):
+        results.add(training)
+    if failed:
+        raise RuntimeError(f"{len(failed)} points failed, such as {next(iter(failed.items()))}")
 
 
 class Results:

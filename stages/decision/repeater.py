@@ -8,7 +8,8 @@ from stages.base.formatting import words
 from stages.decision.confirmation import Confirmation, Repeat, Role, Setting, cheapest_setting, first_settings
 from stages.decision.evidence import Evidence
 from stages.experiments.finished import FinishedTraining
-from stages.search.repeats import Repeater, Wanted, repeats_lock
+from stages.search.repeats import Repeater, Wanted
+from stages.search.train_all import one_process
 
 
 def confirm(evidence: Evidence, repeater: Repeater) -> Confirmation:
@@ -19,7 +20,7 @@ def confirm(evidence: Evidence, repeater: Repeater) -> Confirmation:
     """
     settings = first_settings(evidence)
     failed: dict[str, str] = {}
-    with repeats_lock():
+    with one_process():
         confirmation = Confirmation(settings, _repeat(settings, repeater, failed), failed)
         cheapest = cheapest_setting(evidence, settings, confirmation.noise())
         if cheapest is not None:

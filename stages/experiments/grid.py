@@ -22,7 +22,11 @@ from stages.params.schema import Params
 USAGE = "python -m stages grid epochs=3,5 imgsz=128,160"
 
 
-def points(sweeps: Sequence[str]) -> list[dict[str, str]]:
+Point = dict[str, str]
+"""The values of a point as text, by key."""
+
+
+def points(sweeps: Sequence[str]) -> list[Point]:
     """Return the points of a grid as text by key. DVC's own parser reads `epochs=3,5`.
 
     Raises:
@@ -94,8 +98,8 @@ def queue(grid: Iterable[Mapping[str, str]]) -> tuple[int, list[str]]:
     return queued, present
 
 
-def queue_grid(sweeps: Sequence[str], check_more: Callable[[Params, str], None]) -> None:
-    """Check every point of a grid, then queue the new ones.
+def checked(sweeps: Sequence[str], check_more: Callable[[Params, str], None]) -> dict[str, tuple[Point, Params]]:
+    """Return each point of a grid, as text by key, with the parameters at it, by the name of the point.
 
     Args:
         sweeps: `key=value,value` for each key.
@@ -103,14 +107,22 @@ def queue_grid(sweeps: Sequence[str], check_more: Callable[[Params, str], None])
             wrong.
 
     Raises:
-        BadParams: The grid or one of its points is wrong. Nothing is queued.
+        BadParams: The grid or one of its points is wrong.
     """
     grid, content = points(sweeps), params_file.read(params_file.PARAMS)
     names = [name_of(point) for point in grid]
     if len(set(names)) < len(names):
         raise BadParams(f"two points would both be named {max(names, key=names.count)}: queue them with dvc exp run -n")
-    for point in grid:
-        check_more(check(point, content), name_of(point))
-    queued, present = queue(grid)
+    result = {}
+    for name, point in zip(names, grid, strict=True):
+        params = check(point, content)
+        check_more(params, name)
+        result[name] = (point, params)
+    return result
+
+
+def queue_grid(sweeps: Sequence[str], check_more: Callable[[Params, str], None]) -> None:
+    """Check every point of a grid, then queue the new ones. The arguments and errors are those of `checked`."""
+    queued, present = queue([point for point, _ in checked(sweeps, check_more).values()])
     skipped = f" (already queued or finished: {', '.join(present)})" if present else ""
     print(f"{queued} queued{skipped}; `dvc queue start -j 2` runs them, two at a time")

@@ -18,7 +18,7 @@ from typing import Any
 
 from stages.base.failures import Failure
 from stages.base.files import write_atomic
-from stages.base.git import git
+from stages.base.git import commit, git
 from stages.base.paths import (
     BEST_MODEL,
     CONFIRMATION,
@@ -32,8 +32,9 @@ from stages.base.paths import (
     main_root,
 )
 from stages.experiments.identity import code_files
-from stages.experiments.lock import edited_lock
-from stages.params.file import with_values
+from stages.experiments.lock import edited_lock, parameters, read_lock
+from stages.params.file import PARAMS, read, with_values
+from stages.params.schema import Params
 
 _FOLDERS = [Path(path).parent for path in (BEST_MODEL, TRAIN_METRICS, TEST_METRICS)]
 _RESULTS: tuple[str | Path, ...] = (*_FOLDERS, DECISION, CONFIRMATION, FIGURES)  # of an earlier run
@@ -47,6 +48,26 @@ class Origin:
     commit: str
     params: str
     lock: str
+
+
+def present_origin(params: Params) -> Origin:
+    """Return the start of experiments that begin now.
+
+    Args:
+        params: params.yaml.
+
+    Raises:
+        Failure: There is no commit, or the prepared data are missing or made from other values of `data`.
+    """
+    base = commit()
+    if not base:
+        raise Failure("trainings are saved as experiments of a commit: make the first commit with `git commit`")
+    lock = ROOT / "dvc.lock"
+    if not lock.is_file() or not (DATA / "summary.json").is_file():
+        raise Failure("data/prepared or dvc.lock is missing: run `dvc repro prepare`")
+    if parameters(read_lock(ROOT), "prepare")["data"] != read(PARAMS)["data"]:
+        raise Failure("`data` in params.yaml has changed since data/prepared was made: run `dvc repro prepare`")
+    return Origin(base, PARAMS.read_text(encoding="utf-8"), lock.read_text(encoding="utf-8"))
 
 
 class Workshop:

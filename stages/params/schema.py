@@ -76,6 +76,10 @@ class Tune(_Group):
     trials: int = Field(ge=1, le=1_000_000, strict=True, description="a whole number from 1")
     timeout: float | None = Field(gt=0, strict=True, description="seconds over 0, or null")
     workers: int | None = Field(ge=1, le=256, strict=True, description="a whole number from 1 to 256, or null")
+    trials_per_gpu: int = Field(ge=1, le=64, strict=True, description="a whole number from 1 to 64")
+    cluster: str | None = Field(
+        pattern=r"^[\w.-]+:\d{1,5}$", description="the address of a Ray cluster such as 10.0.0.5:6379, or null"
+    )
     sampler: Literal["auto", "gp", "tpe", "random"] = Field(description="auto, gp, tpe or random")
     pruner: Literal["forecast", "median", "hyperband", "none"] = Field(
         description="forecast, median, hyperband or none"

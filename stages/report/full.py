@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.base.failures import Failure
 from stages.base.files import write_atomic
 from stages.base.git import commit
-from stages.base.paths import DATA, ROOT
+from stages.base.paths import DATA
 from stages.decision import confirmation, staging
 from stages.decision.confirmation import Confirmation
 from stages.decision.evidence import Evidence
@@ -18,7 +17,7 @@ from stages.decision.repeater import confirm
 from stages.decision.verdict import Decision, decide
 from stages.detector.as_is import AsIs, measure_best
 from stages.experiments.identity import code_digests
-from stages.experiments.workshop import Origin
+from stages.experiments.workshop import present_origin
 from stages.params import file as params_file
 from stages.params.schema import Params
 from stages.report import machine
@@ -27,7 +26,7 @@ from stages.search.repeats import Repeater
 from stages.tracking import missed, sync
 from stages.tracking.outage import tolerated
 from stages.tracking.store import Store, Unreachable
-from stages.workers.process import places
+from stages.workers.launcher import open_launcher
 
 NOT_REGISTERED = "MLflow cannot be used, so no model was registered; run `python -m stages.tune` later to register it."
 
@@ -82,12 +81,9 @@ def confirm_and_report(
 def _confirm(params: Params, evidence: Evidence) -> Confirmation | None:
     if not params.tune.confirm_seeds:
         return None
-    if not (DATA / "summary.json").is_file():
-        raise Failure("data/prepared does not exist: run `dvc repro prepare`")
-    origin = Origin(
-        commit(), params_file.PARAMS.read_text(encoding="utf-8"), (ROOT / "dvc.lock").read_text(encoding="utf-8")
-    )
-    return confirm(evidence, Repeater(params, origin, places(params.tune.workers, params.device)))
+    origin = present_origin(params)
+    with open_launcher(params, origin) as launcher:
+        return confirm(evidence, Repeater(params, origin, launcher))
 
 
 def _measure_as_is(params: Params, evidence: Evidence, missing: list[str]) -> AsIs | None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 
 from optuna.trial import FrozenTrial, Trial
 
 from stages.base.failures import Failure
 from stages.base.formatting import duration, words
-from stages.experiments.workshop import Origin
 from stages.search.convergence import Converged
 from stages.search.next_trial import next_trial
 from stages.search.recovery import settle
@@ -20,28 +18,26 @@ from stages.search.sampling import Exhausted
 from stages.search.study import Study
 from stages.services.storage import FINISHED, HEARTBEAT, OBJECTIVE, StorageUnavailable, TrialEnded
 from stages.tracking.study_mirror import StudyMirror
-from stages.workers.messages import Done, EpochEnded, Failed, Outcome, Place, Stopped, Task
+from stages.workers.launcher import Launcher
+from stages.workers.messages import Done, EpochEnded, Failed, Outcome, Stopped, Task
 from stages.workers.pool import LOGS, MAX_FAILURES, WorkerPool, log_of
 
 
 class Search:
     """A search that trains trials of a study until the study has as many as its target."""
 
-    def __init__(
-        self, study: Study, timeout: float | None, places: Sequence[Place], origin: Origin, mirror: StudyMirror
-    ) -> None:
+    def __init__(self, study: Study, timeout: float | None, launcher: Launcher, mirror: StudyMirror) -> None:
         """Prepare the search without starting it.
 
         Args:
             study: The study.
             timeout: The time in seconds after which no trial is started, or None.
-            places: The resources of each worker.
-            origin: What the experiments start from.
+            launcher: The source of the workers.
             mirror: The mirror of the study in MLflow.
         """
         self._study, self._mirror = study, mirror
         self._deadline = time.monotonic() + timeout if timeout is not None else None
-        self._pool = WorkerPool(places, origin, self._on_unfinished)
+        self._pool = WorkerPool(launcher, self._on_unfinished)
         self._trials: dict[str, Trial] = {}
         self._has_ended = False
         self._ended = threading.Event()
@@ -69,10 +65,8 @@ class Search:
                 if not may_continue or len(self._study.finished()) >= self._study.target:
                     return
                 if not is_waiting:
-                    print("other processes train the trials that are left; waiting for them", flush=True)
+                    print(_reason_to_wait(self._pool.has_free_worker), flush=True)
                 is_waiting = True
-                time.sleep(1)
-                continue
             for task, outcome in self._pool.receive(self._on_epoch):
                 self._on_outcome(task.name, outcome)
 
@@ -130,8 +124,8 @@ class Search:
             self._study.complete(trial, outcome.metrics, outcome.train_seconds)
         elif isinstance(outcome, Stopped):
             self._study.prune(trial, outcome.seconds)
-        elif outcome.kind == "crashed":
-            settle(self._study, trial, outcome.kind, outcome.reason)
+        elif outcome.kind in ("crashed", "lost"):
+            settle(self._study, trial, outcome.kind, outcome.reason, outcome.kind == "lost")
         else:
             self._study.fail(trial, outcome.kind, outcome.reason, outcome.seconds)
 
@@ -167,3 +161,9 @@ class Search:
         while not self._ended.wait(HEARTBEAT):
             with suppress(*StorageUnavailable):  # the next heartbeat may succeed
                 self._study.send_heartbeats()
+
+
+def _reason_to_wait(has_free_worker: bool) -> str:
+    if has_free_worker:
+        return "other processes train the trials that are left; waiting for them"
+    return "no worker is ready yet; waiting for one"

@@ -39,7 +39,7 @@ def recover_locked(study: Study) -> None:
     fail_stale_trials(study.optuna_study)
 
 
-def settle(study: Study, trial: Trial | FrozenTrial, kind: str, reason: str) -> None:
+def settle(study: Study, trial: Trial | FrozenTrial, kind: str, reason: str, is_machine_lost: bool = False) -> None:
     """End a trial that cannot go on.
 
     If its training was saved as an experiment, the trial is complete. Otherwise it fails, and its point is tried once
@@ -50,6 +50,7 @@ def settle(study: Study, trial: Trial | FrozenTrial, kind: str, reason: str) -> 
         trial: The trial.
         kind: The kind of failure, as in `Study.fail`.
         reason: The reason of the failure.
+        is_machine_lost: Whether the machine of the worker was lost, for which the point is not to blame.
 
     Raises:
         TrialEnded: The trial has ended before in another state.
@@ -59,4 +60,4 @@ def settle(study: Study, trial: Trial | FrozenTrial, kind: str, reason: str) -> 
         study.complete(trial, quality(training), training.metrics.get("train_seconds", 0.0))
     else:
         study.fail(trial, kind, reason)
-        retry(study.optuna_study, study.trials()[trial.number])
+        retry(study.optuna_study, study.trials()[trial.number], is_machine_lost)

@@ -8,19 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import statistics
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from stages.base.formatting import duration
-from stages.base.paths import STUDIES
-from stages.experiments.command import ParentCommand
-from stages.experiments.finished import FinishedTraining, finished_training, finished_trainings
+from stages.experiments.finished import FinishedTraining, finished_trainings
 from stages.experiments.identity import code_digests
 from stages.experiments.lock import parse_lock, prepared
 from stages.experiments.names import confirmation_name
@@ -28,9 +20,10 @@ from stages.experiments.workshop import Origin
 from stages.params.resolution import resolved
 from stages.params.schema import Params
 from stages.params.space import Point, same
-from stages.tracking import missed
-from stages.workers.messages import Failed, Place, Task
-from stages.workers.pool import LOGS, WorkerPool, log_of
+from stages.search.train_all import train_all
+from stages.workers.launcher import Launcher
+from stages.workers.messages import Task
+from stages.workers.pool import LOGS
 
 
 @dataclass(frozen=True)
@@ -58,15 +51,15 @@ class Repeater:
         seeds: The seeds of the repeats: those after the seed of params.yaml, which the search uses.
     """
 
-    def __init__(self, params: Params, origin: Origin, places: Sequence[Place]) -> None:
+    def __init__(self, params: Params, origin: Origin, launcher: Launcher) -> None:
         """Prepare without starting a training.
 
         Args:
             params: params.yaml.
             origin: What the experiments start from.
-            places: The resources of each worker.
+            launcher: The source of the workers.
         """
-        self._params, self._origin, self._places = params, origin, places
+        self._params, self._origin, self._launcher = params, origin, launcher
         data = prepared(parse_lock(origin.lock))
         self._made = {**code_digests(), data["path"]: data["md5"]}
         self.seeds = range(params.seed + 1, params.seed + 1 + params.tune.confirm_seeds)
@@ -98,32 +91,9 @@ class Repeater:
         Raises:
             Failure: The dvc command that started this process has ended.
         """
-        waiting, running = deque(wanted), dict[str, Wanted]()
-        repeated: list[Repeated] = []
-        with WorkerPool(self._places, self._origin) as pool:
-            while waiting or pool.has_running_task:
-                while waiting and pool.has_free_worker:
-                    repeat = waiting.popleft()
-                    task = self._task(repeat)
-                    running[task.name] = repeat
-                    missed.note(task.name, warned=False)
-                    pool.submit(task)
-                for task, outcome in pool.receive():
-                    repeat = running.pop(task.name)
-                    training = finished_training(task.name) if not isinstance(outcome, Failed) else None
-                    if training is not None and training.tested:
-                        repeated.append((repeat, training))
-                        print(_progress(repeated, len(waiting) + len(running), pool.size), flush=True)
-                    else:
-                        reason = outcome.reason if isinstance(outcome, Failed) else "its experiment cannot be read"
-                        failed[task.name] = " ".join(reason.split())
-                        missed.pending(task.name).unlink(missing_ok=True)
-                        print(f"{_words(repeat)}: failed: {reason}; see {log_of(task.name)}", flush=True)
-                    if pool.is_repeated_failure(outcome):
-                        reason = "not started: the repeats before it failed"
-                        failed |= {self._task(repeat).name: reason for repeat in waiting}
-                        waiting.clear()
-        return repeated
+        by_label = {f"{repeat.label}, seed {repeat.seed}": repeat for repeat in wanted}
+        tasks = {label: self._task(repeat) for label, repeat in by_label.items()}
+        return [(by_label[label], training) for label, training in train_all(tasks, self._launcher, failed)]
 
     def _arguments(self, repeat: Wanted) -> dict[str, Any]:
         return resolved({**self._params.written(), **repeat.point, "seed": repeat.seed})
@@ -135,45 +105,3 @@ class Repeater:
         name = confirmation_name(hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:6], repeat.seed)
         values = {**repeat.point, "seed": repeat.seed}
         return Task(name, values, arguments, LOGS / f"{name}.log", tuple(self._params.data.classes))
-
-
-@contextmanager
-def repeats_lock() -> Iterator[None]:
-    """Let one process of this machine at a time train repeats. The next one reuses the repeats of this one.
-
-    Raises:
-        Failure: The dvc command that started this process has ended.
-    """
-    STUDIES.mkdir(exist_ok=True)
-    lock = FileLock(STUDIES / "confirmation.lock")
-    watch = ParentCommand()
-    waiting = False
-    while True:
-        watch.check()
-        with suppress(Timeout):
-            lock.acquire(timeout=1)
-            break
-        if not waiting:
-            print("another process is training repeats on this machine; waiting for it", flush=True)
-        waiting = True
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _words(repeat: Wanted) -> str:
-    return f"{repeat.label}, seed {repeat.seed}"
-
-
-def _progress(repeated: Sequence[Repeated], left: int, workers: int) -> str:
-    """Return the last repeat as a line, with the estimated time of those that are left."""
-    repeat, training = repeated[-1]
-    text = (
-        f"{_words(repeat)} ({training.name}): mAP50 {training.metrics['mAP50']:.3f} on the validation split, "
-        f"{training.tested['mAP50']:.3f} on the test split, {training.metrics['train_seconds']:.0f} s"
-    )
-    if left:
-        mean = statistics.mean(training.metrics["train_seconds"] for _, training in repeated)
-        text += f"; {left} left, about {duration(-(-left // workers) * mean)}"
-    return text

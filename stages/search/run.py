@@ -9,18 +9,16 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from stages.base.failures import Failure
 from stages.base.files import write_atomic
 from stages.base.formatting import words
-from stages.base.git import commit
 from stages.base.paths import DATA, ROOT
 from stages.detector.arguments import check_arguments
 from stages.experiments.finished import FinishedTrainings, finished_trainings
 from stages.experiments.finished import table as comparison_table
 from stages.experiments.identity import code_digests
-from stages.experiments.lock import edited_lock, parameters, prepared, read_lock
+from stages.experiments.lock import edited_lock, prepared, read_lock
 from stages.experiments.noise import measured_noise
-from stages.experiments.workshop import Origin
+from stages.experiments.workshop import present_origin
 from stages.params import file as params_file
 from stages.params.file import with_values
 from stages.params.schema import Params
@@ -36,7 +34,7 @@ from stages.search.summary import summary
 from stages.search.tables import history, table
 from stages.services.storage import open_storage
 from stages.tracking.study_mirror import StudyMirror, Subject
-from stages.workers.process import places
+from stages.workers.launcher import open_launcher
 
 LOCK = ROOT / "dvc.lock"
 
@@ -50,20 +48,12 @@ def run_study(folder: Path) -> None:
     Raises:
         Failure: There is no commit or no prepared data, the storage cannot be used, or the search was stopped.
     """
-    params = params_file.load()
-    check_arguments(params)
-    base = commit()
-    if not base:
-        raise Failure("a study saves its trials as experiments of a commit: make the first commit with `git commit`")
-    if not LOCK.is_file() or not (DATA / "summary.json").is_file():
-        raise Failure("data/prepared or dvc.lock is missing: run `dvc repro prepare`")
-    origin = Origin(base, params_file.PARAMS.read_text(encoding="utf-8"), LOCK.read_text(encoding="utf-8"))
+    params = params_file.load(check_more=check_arguments)
+    origin = present_origin(params)
     lock, code = read_lock(ROOT), code_digests()
     data = prepared(lock)
-    if parameters(lock, "prepare")["data"] != params_file.read(params_file.PARAMS)["data"]:
-        raise Failure("`data` in params.yaml has changed since data/prepared was made: run `dvc repro prepare`")
     digest = json.loads((DATA / "summary.json").read_text(encoding="utf-8"))["digest"]
-    results = finished_trainings({**code, data["path"]: data["md5"]}, base)
+    results = finished_trainings({**code, data["path"]: data["md5"]}, origin.commit)
 
     noise = measured_noise(results.trainings) or RULE_OF_THUMB
     study = Study(params, identity(params, digest, code), open_storage(params.tune.storage), noise.sd)
@@ -75,11 +65,11 @@ def run_study(folder: Path) -> None:
     _print_start(study, params, new)
     mirror = StudyMirror(Subject(study.name, study.identity), study.lock)
     status = "KILLED"
-    workers = places(params.tune.workers, params.device)
     try:
-        if len(study.finished()) < study.target:
-            Search(study, params.tune.timeout, workers, origin, mirror).run()
-        check_best(study, noise, Repeater(params, origin, workers))
+        with open_launcher(params, origin) as launcher:
+            if len(study.finished()) < study.target:
+                Search(study, params.tune.timeout, launcher, mirror).run()
+            check_best(study, noise, Repeater(params, origin, launcher))
         status = "FINISHED"
     finally:
         mirror.close(study.trials(), _write_reports(study, params, results, folder), status)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from optuna.trial import FrozenTrial
 
 from stages.experiments.noise import Noise
-from stages.search.repeats import Repeater, Wanted, repeats_lock
+from stages.search.repeats import Repeater, Wanted
 from stages.search.study import Study
+from stages.search.train_all import one_process
 
 MOST = 3  # trials that are checked
 
@@ -37,7 +38,7 @@ def check_best(study: Study, noise: Noise, repeater: Repeater) -> None:
         return
     numbers = {f"trial {trial.number}": trial.number for trial in close}
     wanted = [Wanted(label, trial.params, repeater.seeds[0]) for label, trial in zip(numbers, close, strict=True)]
-    with repeats_lock():
+    with one_process():
         repeated, missing = repeater.existing(wanted)
         if missing:
             print(

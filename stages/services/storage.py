@@ -31,6 +31,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 HEARTBEAT = 30  # seconds between two heartbeats of a running trial
 GRACE = 150  # seconds without a heartbeat after which another machine may fail the trial
+MAX_LOSSES = 5  # attempts at one point that may be lost with their machine
 PATIENCE = 60  # seconds for which the database may be unavailable during a study
 IDENTITY = "identity"  # the study attribute that holds the settings that all its trials share
 
@@ -164,12 +165,22 @@ def all_studies(storage: RDBStorage) -> Iterator[tuple[str, dict[str, Any], list
             yield summary.study_name, summary.user_attrs[IDENTITY], study.get_trials(deepcopy=False)
 
 
-def retry(study: optuna.Study, trial: FrozenTrial) -> None:
+def retry(study: optuna.Study, trial: FrozenTrial, is_machine_lost: bool = False) -> None:
     """Enqueue the parameters of a lost trial again, unless the trial was a second attempt itself.
+
+    If the machine of the worker was lost, the next attempt does not count as the second one, up to MAX_LOSSES times: a
+    point that ends every machine must not end the whole cluster.
 
     Optuna's own RetryHeartbeatStaleTrialCallback would copy every attribute, also the name of the lost trial.
     """
     point = trial.params or trial.system_attrs.get("fixed_params")
-    if point and "retry_of" not in trial.user_attrs:
-        source = trial.user_attrs.get("source", "sampler")
-        study.enqueue_trial(point, user_attrs={"source": source, "retry_of": trial.number})
+    facts = trial.user_attrs
+    attempts: dict[str, Any] = {key: facts[key] for key in ("retry_of", "losses") if key in facts}
+    if is_machine_lost and attempts.get("losses", 0) < MAX_LOSSES:
+        attempts["losses"] = attempts.get("losses", 0) + 1
+    elif "retry_of" in attempts:
+        return
+    else:
+        attempts["retry_of"] = trial.number
+    if point:
+        study.enqueue_trial(point, user_attrs={"source": facts.get("source", "sampler"), **attempts})

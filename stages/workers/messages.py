@@ -14,10 +14,12 @@ class Place:
     Attributes:
         environment: Variables that the worker sets. They show it its GPU alone.
         threads: The number of its threads on a CPU.
+        card: The GPU that the worker shares with others; empty if it shares none.
     """
 
     environment: dict[str, str]
     threads: int
+    card: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,18 @@ class Task:
     log: Path
     classes: tuple[str, ...] = ()
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages whose results the experiment has."""
+        return ("train", "evaluate") if self.classes else ("train",)
+
 
 # From the worker. Seconds are those since the start of the task.
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker can take a task."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ class Failed:
     """The training failed, or its worker has died.
 
     Attributes:
-        kind: `out of memory`, `not a number`, `refused` or `crashed`.
+        kind: `out of memory`, `not a number`, `refused` or `crashed`; or `lost`, if the machine of the worker is gone.
         reason: For the user.
         seconds: Since the start of the task; 0 if the worker has died.
     """
@@ -91,4 +103,4 @@ class Failed:
 
 
 Outcome = Done | Stopped | Failed
-Message = EpochEnded | Outcome
+Message = Ready | EpochEnded | Outcome

@@ -2,57 +2,53 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import socket
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
 from types import FrameType, TracebackType
 from typing import Any
 
-import psutil
-
 from stages.base.paths import STUDIES, main_root
 from stages.experiments.command import ParentCommand
-from stages.experiments.workshop import Origin
-from stages.workers.messages import EpochEnded, Failed, Outcome, Place, Task
-from stages.workers.process import Worker
+from stages.services.storage import MAX_LOSSES
+from stages.workers.launcher import Launcher, Worker
+from stages.workers.messages import EpochEnded, Failed, Outcome, Ready, Task
 
 LOGS = STUDIES / "logs"
-WORK = STUDIES / "work"
 
 MAX_FAILURES = 3  # of one kind in a row; then the rest would fail too
 
 
 class WorkerPool:
-    """A pool with one worker for each place. A worker starts with its first task.
+    """A pool of all workers that a launcher has.
 
     Use the pool in a `with` statement, which ends the workers. Inside it, SIGTERM raises KeyboardInterrupt as Ctrl-C
     does.
+
+    If the memory of a GPU was not enough for several trainings at once, the pool trains the failed task again with the
+    GPU to itself. Its outcome is that of the second attempt.
     """
 
-    def __init__(
-        self, places: Sequence[Place], origin: Origin, on_unfinished: Callable[[Task], None] | None = None
-    ) -> None:
+    def __init__(self, launcher: Launcher, on_unfinished: Callable[[Task], None] | None = None) -> None:
         """Prepare the pool without starting a worker.
 
         Args:
-            places: The resources of each worker.
-            origin: What the experiments start from.
+            launcher: The source of the workers.
             on_unfinished: Called at the end for each task without an outcome.
         """
-        self._origin, self._on_unfinished = origin, on_unfinished
-        self._free: list[Place | Worker] = list(places)  # started workers come first
-        host = socket.gethostname()
-        self._folders = [WORK / f"{host}-{os.getpid()}-{number}" for number, _ in enumerate(places)]
+        self._launcher, self._on_unfinished = launcher, on_unfinished
+        self._starting: list[Worker] = []
+        self._free: list[Worker] = []  # those that have worked come first
         self._running: dict[Worker, Task] = {}
+        self._alone: dict[str, list[Task]] = {}  # tasks that get a card to themselves, one after another, by card
         self._failures = ("", 0)  # the kind of the last failures, and their number
         self.parent_command = ParentCommand()
         self._on_sigterm: Any = None
 
     def __enter__(self) -> WorkerPool:
-        _remove_stale_folders()
+        self._add_workers()  # first: Ray handles SIGTERM itself from its start on
         self._on_sigterm = signal.signal(signal.SIGTERM, _interrupt)
         return self
 
@@ -60,39 +56,51 @@ class WorkerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         on_sigint = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave processes behind
-        for worker in [*self._running, *self._free]:
-            if isinstance(worker, Worker):
-                worker.end()
-        for task in self._running.values():
+        for worker in [*self._running, *self._free, *self._starting]:
+            worker.end()
+        waiting = [task for tasks in self._alone.values() for task in tasks]
+        for task in {task.name: task for task in [*self._running.values(), *waiting]}.values():
             if self._on_unfinished is not None:
                 self._on_unfinished(task)
-        for folder in self._folders:
-            shutil.rmtree(folder, ignore_errors=True)
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGINT, on_sigint)
 
     @property
     def size(self) -> int:
-        """The number of workers."""
-        return len(self._folders)
+        """The number of workers that can take tasks, at least 1."""
+        return max(1, len(self._free) + len(self._running))
 
     @property
     def has_free_worker(self) -> bool:
         """Return whether a worker waits for a task."""
-        return bool(self._free)
+        return any(worker.card not in self._alone for worker in self._free)
 
     @property
     def has_running_task(self) -> bool:
-        """Return whether a worker runs a task."""
-        return bool(self._running)
+        """Return whether a task has no outcome yet."""
+        return bool(self._running or self._alone)
 
     def submit(self, task: Task) -> None:
-        """Give a task to a free worker. If there is none, this raises IndexError."""
-        worker = self._free.pop(0)
-        if isinstance(worker, Place):
-            worker = Worker(worker, self._folders[len(self._running)], self._origin)
-        self._running[worker] = task
-        worker.send(task)
+        """Give a task to a free worker. If there is none, this raises StopIteration."""
+        self._give(task, next(worker for worker in self._free if worker.card not in self._alone))
+
+    def run(self, waiting: deque[Task]) -> Iterator[tuple[Task, Outcome]]:
+        """Run tasks, and yield each with its outcome. If its machine is lost, a task begins again elsewhere.
+
+        Args:
+            waiting: The tasks. Each is removed when it starts. The caller may clear it, to start no further one.
+        """
+        losses: Counter[str] = Counter()
+        while waiting or self.has_running_task:
+            while waiting and self.has_free_worker:
+                self.submit(waiting.popleft())
+            for task, outcome in self.receive():
+                if isinstance(outcome, Failed) and outcome.kind == "lost" and losses[task.name] < MAX_LOSSES:
+                    losses[task.name] += 1
+                    waiting.append(task)
+                    print(f"{task.name}: {outcome.reason}; it begins again", flush=True)
+                else:
+                    yield task, outcome
 
     def receive(self, on_epoch: Callable[[Task, EpochEnded], bool] | None = None) -> Iterator[tuple[Task, Outcome]]:
         """Wait for messages for up to a second, and yield the tasks that have ended.
@@ -101,25 +109,35 @@ class WorkerPool:
             on_epoch: Called for each epoch that has ended; returns whether to stop that training. None stops none.
 
         Raises:
-            Failure: The dvc command that started this process has ended.
+            Failure: The dvc command that started this process has ended, or the launcher cannot be used any more.
         """
         self.parent_command.check()
-        ready = wait([worker.connection for worker in self._running], timeout=1)
-        for worker in [worker for worker in self._running if worker.connection in ready]:
+        self._launcher.check()
+        has_new = self._add_workers()
+        watched = [*self._starting, *self._running]
+        if not watched and not has_new:
+            time.sleep(1)
+        ready = wait([worker.connection for worker in watched], timeout=1) if watched else []
+        for worker in [worker for worker in watched if worker.connection in ready]:
             message = worker.receive()
             if isinstance(message, EpochEnded):
                 worker.answer(on_epoch is not None and on_epoch(self._running[worker], message))
-                continue
-            if isinstance(message, Failed) and message.kind in ("crashed", "refused"):  # it is dead or may be damaged
-                worker.restart()
-            self._free.insert(0, worker)
-            yield self._running.pop(worker), message
+            elif worker in self._starting:
+                self._started(worker, message)
+            elif not isinstance(message, Ready):
+                task = self._running.pop(worker)
+                self._free_again(worker, message)
+                if self._is_final(task, worker.card, message):
+                    yield task, message
+        yield from self._without_card()
 
     def is_repeated_failure(self, outcome: Outcome) -> bool:
         """Return whether this outcome is at least the third failure of one kind in a row.
 
-        Call this for each outcome, because it counts them.
+        Call this for each outcome, because it counts them. A lost machine is not counted.
         """
+        if isinstance(outcome, Failed) and outcome.kind == "lost":
+            return False
         if not isinstance(outcome, Failed):
             self._failures = ("", 0)
             return False
@@ -127,18 +145,64 @@ class WorkerPool:
         self._failures = (outcome.kind, count + 1 if kind == outcome.kind else 1)
         return self._failures[1] >= MAX_FAILURES
 
+    def _add_workers(self) -> bool:
+        """Take over the new workers of the launcher, and return whether there are any."""
+        workers = self._launcher.new_workers()
+        for worker in workers:
+            (self._free if worker.is_ready else self._starting).append(worker)
+        return bool(workers)
+
+    def _started(self, worker: Worker, message: Ready | Outcome) -> None:
+        self._starting.remove(worker)
+        if isinstance(message, Ready):
+            self._free.append(worker)
+        else:
+            worker.end()
+
+    def _give(self, task: Task, worker: Worker) -> None:
+        self._free.remove(worker)
+        self._running[worker] = task
+        worker.send(task)
+
+    def _free_again(self, worker: Worker, outcome: Outcome) -> None:
+        if isinstance(outcome, Failed) and outcome.kind == "lost":
+            worker.end()
+            return
+        if isinstance(outcome, Failed) and outcome.kind in ("crashed", "refused"):
+            worker.restart()  # its process is dead, or may be damaged
+        self._free.insert(0, worker)
+
+    def _is_final(self, task: Task, card: str, outcome: Outcome) -> bool:
+        """Return whether a task is over. If not, it waits for the card that it has shared."""
+        waiting = self._alone.get(card, [])
+        was_alone = task in waiting or not any(other.card == card for other in self._running)
+        is_final = was_alone or not (card and isinstance(outcome, Failed) and outcome.kind == "out of memory")
+        if task in waiting:
+            waiting.remove(task)
+        elif not is_final:
+            self._alone.setdefault(card, []).append(task)
+        self._start_alone(card)
+        return is_final
+
+    def _start_alone(self, card: str) -> None:
+        """If a task waits for a card, and the card is free, start the task."""
+        if card in self._alone and not self._alone[card]:
+            del self._alone[card]
+        worker = next((worker for worker in self._free if worker.card == card), None)
+        if card in self._alone and worker is not None and all(other.card != card for other in self._running):
+            self._give(self._alone[card][0], worker)
+
+    def _without_card(self) -> Iterator[tuple[Task, Outcome]]:
+        """Yield the tasks that wait for a card whose workers were all lost."""
+        cards = {worker.card for worker in [*self._free, *self._running]}
+        for card in self._alone.keys() - cards:
+            for task in self._alone.pop(card):
+                yield task, Failed("lost", "the machine that was to train it again was lost", 0.0)
+
 
 def log_of(name: str) -> str:
     """Return the path of a run's log for a message, from the main repository on."""
     return (LOGS / f"{name}.log").relative_to(main_root()).as_posix()
-
-
-def _remove_stale_folders() -> None:
-    """Remove the folders of workers whose run was killed on this machine."""
-    for folder in WORK.glob(f"{socket.gethostname()}-*-*"):
-        pid = int(folder.name.split("-")[-2])
-        if pid == os.getpid() or not psutil.pid_exists(pid):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

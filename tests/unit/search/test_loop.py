@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from multiprocessing import Pipe
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +14,9 @@ from stages.base.failures import Failure
 from stages.experiments.workshop import Origin
 from stages.search.loop import Search
 from stages.search.study import Study
-from stages.workers import pool
+from stages.services.storage import MAX_LOSSES
 from stages.workers.messages import Done, EpochEnded, Failed, Message, Outcome, Place, Stopped, Task
+from stages.workers.process import LocalLauncher
 from tests.unit.search.studies import states, study_with
 
 DONE = Done({"mAP50": 0.5, "recall": 0.4}, 9.0)
@@ -27,8 +28,11 @@ class MemoryWorker:
 
     outcomes: Iterator[Outcome]
 
-    def __init__(self, place: Place, folder: Path, origin: Origin) -> None:
+    card, is_ready = "", True
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
         self.connection, self._other_end = Pipe()
+        self._on_end = on_end
 
     def send(self, task: Task) -> None:
         self._other_end.send(EpochEnded(1, {"mAP50": 0.1}))
@@ -44,7 +48,18 @@ class MemoryWorker:
         pass
 
     def end(self) -> None:
-        pass
+        self._on_end()
+
+
+class MemoryLauncher(LocalLauncher):
+    """A launcher of workers without processes. A worker that has ended has a successor."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__([Place({}, 1)] * workers, Origin("", "", ""))
+
+    def new_workers(self) -> list[MemoryWorker]:  # type: ignore[override]
+        numbers, self._idle = self._idle, []
+        return [MemoryWorker(partial(self._idle_again, number)) for number in numbers]
 
 
 class MemoryMirror:
@@ -67,10 +82,9 @@ class MemoryMirror:
 def search(
     monkeypatch: pytest.MonkeyPatch, study: Study, outcomes: Iterable[Outcome], workers: int = 1
 ) -> tuple[Search, MemoryMirror]:
-    monkeypatch.setattr(pool, "Worker", MemoryWorker)
     monkeypatch.setattr(MemoryWorker, "outcomes", iter(outcomes), raising=False)
     mirror: Any = MemoryMirror()
-    return Search(study, None, [Place({}, 1)] * workers, Origin("", "", ""), mirror), mirror
+    return Search(study, None, MemoryLauncher(workers), mirror), mirror
 
 
 def test_a_search_ends_at_its_target_and_replaces_what_failed(
@@ -94,6 +108,26 @@ def test_a_crashed_trial_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> 
     first, second = study.trials()
     assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
     assert first.params == second.params
+
+
+def test_a_lost_machine_costs_neither_the_trial_nor_its_second_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = Failed("lost", "the machine gpu-1 was lost", 0.0)
+    study = study_with(tune__trials=1)
+    search(monkeypatch, study, [lost, lost, CRASHED, lost, DONE])[0].run()
+    trials = study.trials()
+    assert [trial.state.name for trial in trials] == ["FAIL"] * 4 + ["COMPLETE"]
+    assert [trial.user_attrs.get("kind") for trial in trials] == ["lost", "lost", "crashed", "lost", None]
+    assert len({tuple(trial.params.items()) for trial in trials}) == 1
+
+
+def test_a_point_that_loses_every_machine_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = Failed("lost", "the machine gpu-1 was lost", 0.0)
+    study = study_with(tune__trials=1)
+    search(monkeypatch, study, [lost] * (MAX_LOSSES + 2) + [DONE])[0].run()
+    *others, last = study.trials()
+    assert len(others) == MAX_LOSSES + 2
+    assert len({tuple(trial.params.items()) for trial in others}) == 1
+    assert last.params != others[0].params
 
 
 def test_three_failures_of_one_kind_in_a_row_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:

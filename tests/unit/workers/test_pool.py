@@ -1,33 +1,176 @@
-"""The pool of workers: a worker that dies, and failures in a row."""
+"""The pool of workers: a worker that dies, failures in a row, a machine that is lost, a GPU that several share."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import Pipe
 from pathlib import Path
 
 import psutil
+import pytest
 
 from stages.experiments.workshop import Origin
-from stages.workers.messages import Done, Failed, Outcome, Place
+from stages.services.storage import MAX_LOSSES
+from stages.workers.messages import Done, Failed, Message, Outcome, Place, Ready, Task
 from stages.workers.pool import WorkerPool
-from stages.workers.process import Worker
+from stages.workers.process import LocalLauncher, LocalWorker, places
 
 ORIGIN = Origin("", "", "")
+MEMORY, CRASH = Failed("out of memory", "", 1.0), Failed("crashed", "", 1.0)
+LOST = Failed("lost", "the machine gpu-1 was lost", 0.0)
+DONE = Done({}, 1.0)
+
+Answers = Callable[["MemoryWorker", Task], list[Message]]
+
+
+class MemoryWorker:
+    """A worker without a process: a function says what it answers to a task."""
+
+    def __init__(self, launcher: MemoryLauncher, card: str = "", is_ready: bool = True) -> None:
+        self.card, self.is_ready, self._launcher = card, is_ready, launcher
+        self.connection, self._other_end = Pipe()
+        self.has_ended = self.was_restarted = False
+        if not is_ready:
+            self._other_end.send(Ready())
+
+    def send(self, task: Task) -> None:
+        for message in self._launcher.answers(self, task):
+            self._other_end.send(message)
+
+    def receive(self) -> Message:
+        message: Message = self.connection.recv()
+        return message
+
+    def answer(self, stop: bool) -> None:
+        pass
+
+    def restart(self) -> None:
+        self.was_restarted = True
+
+    def end(self) -> None:
+        self.has_ended = True
+
+
+class MemoryLauncher(LocalLauncher):
+    """A launcher whose workers are added by a test."""
+
+    def __init__(self, answers: Answers, cards: Sequence[str] = ("",), is_ready: bool = True) -> None:
+        self.answers = answers
+        self.workers = [MemoryWorker(self, card, is_ready) for card in cards]
+        self.new: list[MemoryWorker] = list(self.workers)
+
+    def new_workers(self) -> list[MemoryWorker]:  # type: ignore[override]
+        new, self.new = self.new, []
+        return new
+
+
+def task(name: str) -> Task:
+    return Task(name, {}, {}, Path("log"))
+
+
+def outcomes(launcher: MemoryLauncher, *names: str) -> list[tuple[str, Outcome]]:
+    with WorkerPool(launcher) as pool:
+        return [(task.name, outcome) for task, outcome in pool.run(deque(map(task, names)))]
 
 
 def test_a_worker_that_was_killed_is_a_failure_with_its_signal_and_can_be_restarted(tmp_path: Path) -> None:
-    worker = Worker(Place({}, 1), tmp_path, ORIGIN)
+    ended: list[bool] = []
+    worker = LocalWorker(Place({}, 1), tmp_path, ORIGIN, lambda: ended.append(True))
     try:
         for _ in range(2):
-            psutil.Process(worker._process.pid).kill()
+            assert worker.connection is not None  # starts the process
+            psutil.Process(worker._started().pid).kill()
             assert worker.receive() == Failed("crashed", "the worker ended with signal SIGKILL", 0.0)
             worker.restart()
-            assert worker._process.is_alive()
     finally:
         worker.end()
+    assert ended == [True]
 
 
-def test_the_third_failure_of_one_kind_in_a_row_is_repeated() -> None:
-    pool = WorkerPool([], ORIGIN)
-    memory, crash = Failed("out of memory", "", 1.0), Failed("crashed", "", 1.0)
-    outcomes: list[Outcome] = [memory, memory, Done({}, 1.0), memory, crash, crash, crash, crash]
-    assert [pool.is_repeated_failure(outcome) for outcome in outcomes] == [False] * 6 + [True] * 2
+def test_a_place_has_a_new_worker_when_the_one_before_has_ended() -> None:
+    with LocalLauncher([Place({}, 1)] * 2, ORIGIN) as launcher:
+        first, second = launcher.new_workers()
+        assert launcher.new_workers() == []
+        second.end()
+        (third,) = launcher.new_workers()
+        assert third._folder == second._folder
+        first.end()
+
+
+def test_the_third_failure_of_one_kind_in_a_row_is_repeated_and_a_lost_machine_is_not_counted() -> None:
+    pool = WorkerPool(LocalLauncher([], ORIGIN))
+    given: list[Outcome] = [MEMORY, MEMORY, DONE, MEMORY, LOST, CRASH, CRASH, LOST, LOST, LOST, CRASH, CRASH]
+    assert [pool.is_repeated_failure(outcome) for outcome in given] == [False] * 10 + [True] * 2
+
+
+def test_a_crash_restarts_the_process_and_a_lost_machine_ends_the_worker() -> None:
+    left: Iterator[Message] = iter([CRASH, LOST, DONE])
+    launcher = MemoryLauncher(lambda worker, task: [next(left)])
+    with WorkerPool(launcher) as pool:
+        waiting = deque([task("a"), task("b")])
+        run = pool.run(waiting)
+        assert next(run) == (task("a"), CRASH)
+        assert launcher.workers[0].was_restarted
+        launcher.new.append(MemoryWorker(launcher, is_ready=False))  # a machine joins
+        assert list(run) == [(task("b"), DONE)]
+        assert launcher.workers[0].has_ended
+
+
+def test_a_task_whose_machine_is_lost_again_and_again_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
+    launcher = MemoryLauncher(lambda worker, task: [LOST], cards=[""] * (MAX_LOSSES + 1))
+    assert outcomes(launcher, "a") == [("a", LOST)]
+    assert capsys.readouterr().out.count("a: the machine gpu-1 was lost; it begins again\n") == MAX_LOSSES
+
+
+def test_a_worker_gets_a_task_only_when_it_is_ready() -> None:
+    launcher = MemoryLauncher(lambda worker, task: [DONE], is_ready=False)
+    with WorkerPool(launcher) as pool:
+        assert not pool.has_free_worker
+        assert list(pool.receive()) == []
+        assert pool.has_free_worker
+
+
+def test_a_training_that_a_shared_gpu_had_no_memory_for_is_trained_again_alone() -> None:
+    given: list[tuple[str, str]] = []
+    first: list[MemoryWorker] = []
+
+    def answers(worker: MemoryWorker, task: Task) -> list[Message]:
+        given.append((task.name, worker.card))
+        if task.name == "small" and not first:  # it runs until the big one has failed
+            first.append(worker)
+            return []
+        if task.name == "big" and sum(name == "big" for name, _ in given) == 1:
+            return [MEMORY]
+        return [DONE]
+
+    launcher = MemoryLauncher(answers, cards=["gpu 0", "gpu 0"])
+    with WorkerPool(launcher) as pool:
+        for name in ("small", "big"):
+            pool.submit(task(name))
+        assert list(pool.receive()) == []  # the failure is not an outcome yet
+        assert not pool.has_free_worker  # nothing else may start on this card
+        assert len(given) == 2
+        first[0]._other_end.send(DONE)
+        assert list(pool.receive()) == [(task("small"), DONE)]
+        assert not pool.has_free_worker
+        assert list(pool.receive()) == [(task("big"), DONE)]
+        assert pool.has_free_worker
+    assert [name for name, _ in given] == ["small", "big", "big"]
+
+
+def test_a_training_that_has_no_memory_alone_either_has_failed() -> None:
+    launcher = MemoryLauncher(lambda worker, task: [MEMORY], cards=["gpu 0", "gpu 0"])
+    assert sorted(outcomes(launcher, "a", "b")) == [("a", MEMORY), ("b", MEMORY)]
+    alone = MemoryLauncher(lambda worker, task: [MEMORY])
+    assert outcomes(alone, "a") == [("a", MEMORY)]
+
+
+def test_gpus_are_shared_by_so_many_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.workers.process._gpus", lambda: ["0", "1"])
+    assert [place.card for place in places(None, None)] == ["", ""]
+    shared = places(None, None, per_gpu=2)
+    assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in shared] == ["0", "1", "0", "1"]
+    assert [place.card for place in shared] == ["0", "1", "0", "1"]
+    assert len(places(3, None, per_gpu=2)) == 3
+    assert [place.card for place in places(None, "cpu", per_gpu=2)] == [""] * len(places(None, "cpu"))

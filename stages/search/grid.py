@@ -1,0 +1,89 @@
+"""A grid that is trained at once, with the workers of a study: on this machine, or on the machines of a Ray cluster.
+
+    python -m stages grid epochs=3,5 imgsz=128,160 --now
+
+Each point is an experiment of DVC with metrics of the test split, and a run in MLflow. If the command is interrupted or
+killed, the same command goes on with the points that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from stages.base.failures import BadParams, Failure
+from stages.experiments import grid, refs
+from stages.experiments.finished import finished_trainings
+from stages.experiments.identity import code_digests
+from stages.experiments.lock import parse_lock, prepared
+from stages.experiments.workshop import Origin, present_origin
+from stages.params import file as params_file
+from stages.params.schema import Params
+from stages.params.space import same
+from stages.search.train_all import one_process, train_all
+from stages.tracking.outage import tolerated
+from stages.tracking.store import Store
+from stages.tracking.sync import catch_up
+from stages.workers.launcher import open_launcher
+from stages.workers.messages import Task
+from stages.workers.pool import LOGS
+
+
+def train_grid(sweeps: Sequence[str], check_more: Callable[[Params, str], None]) -> None:
+    """Train the points of a grid that are not finished, and print a line for each.
+
+    Args:
+        sweeps: `key=value,value` for each key.
+        check_more: As in `grid.checked`.
+
+    Raises:
+        BadParams: The grid or one of its points is wrong, or varies a key that is no training key. Nothing is trained.
+        Failure: There is no commit or no prepared data, or a point failed.
+    """
+    points = grid.checked(sweeps, check_more)
+    params = params_file.load()
+    keys = {key for point, _ in points.values() for key in point}
+    if others := sorted(keys - set(params.training_keys())):
+        raise BadParams(
+            f"{', '.join(others)}: `--now` varies training keys only, because it uses the prepared data as they are; "
+            "leave it out to queue the points"
+        )
+    origin = present_origin(params)
+    failed: dict[str, str] = {}
+    with one_process():
+        tasks = {name: _task(name, point, at, params) for name, (point, at) in points.items()}
+        finished = _finished(tasks, origin)
+        missing = {name: task for name, task in tasks.items() if name not in finished}
+        known = f"; finished before: {', '.join(finished.values())}" if finished else ""
+        print(f"{len(missing)} of {len(tasks)} points to train{known}", flush=True)
+        if missing:
+            with open_launcher(params, origin) as launcher:
+                for _ in train_all(missing, launcher, failed):
+                    pass  # each is an experiment now
+            _mirror()
+    if failed:
+        raise Failure(f"{len(failed)} of {len(missing)} points failed: {', '.join(failed)}; run the same command again")
+    print("`dvc exp show` compares the points")
+
+
+def _task(name: str, point: Mapping[str, str], at: Params, params: Params) -> Task:
+    values = {key: at.written()[key] for key in point}
+    return Task(name, values, at.training(), LOGS / f"{name}.log", tuple(params.data.classes))
+
+
+def _finished(tasks: Mapping[str, Task], origin: Origin) -> dict[str, str]:
+    """Return the points that are trained and tested, each with its run: by its name, or by its arguments."""
+    data = prepared(parse_lock(origin.lock))
+    trainings = finished_trainings({**code_digests(), data["path"]: data["md5"]}, origin.commit).trainings
+    equal = {same(training.arguments): training.name for training in trainings if training.tested}
+    names = {name for name, (_, base) in refs.experiments().items() if base == origin.commit}
+    return {
+        name: name if name in names else equal[same(task.arguments)]
+        for name, task in tasks.items()
+        if name in names or same(task.arguments) in equal
+    }
+
+
+def _mirror() -> None:
+    with tolerated("not every point is mirrored in MLflow: {}; see `make sync`"):
+        for line in catch_up(Store()):
+            print(line)
