@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 .DEFAULT_GOAL := help
-.PHONY: help baseline test services-test lint compare sync push pull services ui undo lock
+.PHONY: help baseline test ray-test services-test lint compare sync push pull services ui undo lock
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ baseline: .venv/installed ## set up, then run the pipeline: data, training, test
 
 test: .venv/installed-dev lint ## set up, then check and test everything (about 15 minutes)
 	$(BIN)/pytest
+
+ray-test: .venv/installed-dev ## test the work on a Ray cluster, on machines made of Linux namespaces (6 minutes)
+	$(BIN)/python -m pip install -r requirements-ray.txt
+	$(BIN)/pytest --numprocesses=0 -m ray tests/cluster
 
 services-test: .venv/installed-dev ## test only the work of a team with the services of docker-compose.yml, without Docker
 	$(BIN)/pytest --numprocesses=0 tests/team

@@ -42,9 +42,19 @@ def _unshare() -> list[str]:
 class Machine:
     """A machine: a process whose end ends all processes in its namespaces."""
 
-    def __init__(self, name: str, address: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, name: str, address: str, environment: Mapping[str, str], hidden: Path | None = None) -> None:
+        """Start the machine.
+
+        Args:
+            name: Its host name.
+            address: Its address in the network.
+            environment: Variables of its processes. HOME is one of them.
+            hidden: A folder that it does not see.
+        """
         self.name, self.address, self._environment = name, address, dict(environment)
-        setup = f"hostname {name} && ip link set lo up && exec sleep 3600"
+        self.home = Path(environment["HOME"])
+        hide = f"mount -t tmpfs none {hidden} && " if hidden else ""
+        setup = f"hostname {name} && {hide}ip link set lo up && exec sleep 3600"
         self._holder = subprocess.Popen([*_unshare(), "sh", "-c", setup])
         deadline = time.monotonic() + 10
         while not (children := psutil.Process(self._holder.pid).children()) or children[0].name() != "sleep":
@@ -86,8 +96,8 @@ class Machine:
 class Machines:
     """A head and the machines that have joined it."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, environment: Mapping[str, str], hidden: Path) -> None:
+        self._folder, self._hidden = folder, hidden
         self._environment = {**environment, "RAY_USAGE_STATS_ENABLED": "0", "HOME": str(folder / "home")}
         self.head = Machine("head", HEAD, self._environment)
         for words in ("link add bridge type bridge", f"addr add {HEAD}/24 dev bridge", "link set bridge up"):
@@ -108,7 +118,7 @@ class Machines:
         home = self._folder / name
         home.mkdir()
         more = {"PERSON_DETECTION_CACHE": str(home / "cache"), "HOME": str(home), **environment}
-        machine = Machine(name, f"10.77.0.{number}", {**self._environment, **more})
+        machine = Machine(name, f"10.77.0.{number}", {**self._environment, **more}, self._hidden)
         self.others.append(machine)
         wire = f"link add wire{number} type veth peer name eth0 netns {machine.pid}"
         for words in (wire, f"link set wire{number} master bridge", f"link set wire{number} up"):
@@ -134,12 +144,17 @@ def _across(machine: Machine, *words: str) -> list[str]:
 
 
 @contextmanager
-def machines(environment: Mapping[str, str]) -> Iterator[Machines]:
-    """Start the head of a cluster, and end all machines afterwards."""
+def machines(environment: Mapping[str, str], hidden: Path) -> Iterator[Machines]:
+    """Start the head of a cluster, and end all machines afterwards.
+
+    Args:
+        environment: Variables of all machines.
+        hidden: A folder that only the head sees.
+    """
     # The path is short: Ray's sockets are in it, and their paths may have 107 characters.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
         (Path(folder) / "home").mkdir()
-        cluster = Machines(Path(folder), environment)
+        cluster = Machines(Path(folder), environment, hidden)
         try:
             cluster.start_head()
             yield cluster

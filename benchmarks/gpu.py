@@ -1,0 +1,115 @@
+"""Measure how many trainings at once on one GPU are the fastest: the value for `tune.trials_per_gpu`.
+
+    python -m benchmarks.gpu [--counts 1 2 4 8] [--epochs 3] [--device 0]
+
+For each number, so many processes train the model of params.yaml on data/prepared at the same time, with its imgsz and
+batch. The number with the most trainings in an hour is the best. The start of a process and of CUDA counts, as it does
+not in a study, where a worker trains one trial after another: so give enough epochs. `--device cpu` tries the
+measurement on a machine without a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from stages.base.formatting import markdown_table
+from stages.base.paths import DATA, ROOT
+from stages.report.machine import hardware
+
+TRAIN = """
+import sys
+from pathlib import Path
+from stages.base.paths import DATA
+from stages.detector.training import train
+from stages.detector.ultralytics import set_threads
+from stages.params import file as params_file
+folder, epochs, device = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+set_threads(1)
+train({**params_file.load().training(), "epochs": epochs, "device": device}, DATA, folder)
+"""
+
+
+def measure(count: int, epochs: int, device: str) -> tuple[float, float] | None:
+    """Train so many models at the same time.
+
+    Returns:
+        The seconds until the last one has ended, and the greatest memory in GB: of the GPU, or of the processes on a
+        CPU. None if one of them failed, which is a lack of memory if the numbers below it worked.
+    """
+    visible = {} if device == "cpu" else {"CUDA_VISIBLE_DEVICES": device}
+    environment = {**os.environ, **visible, "PYTHONPATH": str(ROOT)}
+    begun, most = time.monotonic(), 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [str(epochs), "cpu" if device == "cpu" else "0"]
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", TRAIN, str(Path(folder) / str(number)), *arguments],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for number in range(count)
+        ]
+        while any(process.poll() is None for process in processes):
+            most = max(most, _memory(processes, device))
+            time.sleep(0.2)
+    if any(process.returncode for process in processes):
+        return None
+    return time.monotonic() - begun, most
+
+
+def _memory(processes: list[subprocess.Popen[bytes]], device: str) -> float:
+    """Return the memory in use, in GB."""
+    if device != "cpu":
+        import torch
+
+        free, whole = torch.cuda.mem_get_info(int(device))
+        return (whole - free) / 1e9
+    used = 0.0
+    for process in processes:
+        try:
+            used += psutil.Process(process.pid).memory_info().rss / 1e9
+        except psutil.NoSuchProcess:
+            continue
+    return used
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--device", default="0", help="the number of a GPU, or cpu")
+    options = parser.parse_args()
+    if not (DATA / "data.yaml").is_file():
+        sys.exit("data/prepared is missing: run `dvc repro prepare`")
+    if options.device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            sys.exit("torch finds no GPU here; `--device cpu` tries the measurement without one")
+    print(hardware())
+    rows, rates = [], {}
+    for count in options.counts:
+        measured = measure(count, options.epochs, options.device)
+        if measured is None:
+            rows.append([str(count), "failed", "-", "-"])
+            break
+        seconds, memory = measured
+        rates[count] = 3600 * count / seconds
+        rows.append([str(count), f"{seconds:.1f}", f"{rates[count]:.0f}", f"{memory:.1f}"])
+    print("\n".join(markdown_table(("trainings at once", "seconds", "trainings in an hour", "memory in GB"), rows)))
+    if rates:
+        print(f"tune.trials_per_gpu: {max(rates, key=lambda count: rates[count])}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Studies and grids on a real Ray cluster, whose machines are namespaces of this one, and what its faults cost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.base.paths import BEST_MODEL
+from stages.experiments.lock import parse_lock
+from tests.helpers import ray_machines
+from tests.helpers.project import Project, copied
+from tests.helpers.ray_machines import Machines, machines
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(bool(ray_machines.missing()), reason=ray_machines.missing() or "-"),
+]
+
+STUDY = (sys.executable, "-m", "stages.study")
+
+
+@pytest.fixture
+def cluster(quick: Project) -> Iterator[Machines]:
+    """The head of a cluster, whose machines train by the quick training and do not see the project's folder."""
+    with machines(quick.environment({"QUICK_SECONDS": "0.7"}), hidden=quick.root) as made:
+        yield made
+
+
+def start(cluster: Machines, project: Project, *command: str, **environment: str) -> subprocess.Popen[str]:
+    """Start a command of the driver on the head."""
+    return subprocess.Popen(
+        cluster.head.command(*command, folder=project.root),
+        env={**project.environment(), "RAY_ADDRESS": cluster.address, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def output(process: subprocess.Popen[str], seconds: float = 180) -> str:
+    return process.communicate(timeout=seconds)[0]
+
+
+def until(is_true: Callable[[], Any], seconds: float = 60) -> Any:
+    """Wait until a condition holds, and return its value."""
+    deadline = time.monotonic() + seconds
+    while not (value := is_true()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return value
+
+
+def trials(project: Project) -> list[dict[str, Any]]:
+    """Return the trials in the storage of the project: state, attributes, parameters."""
+    script = (
+        "import json, optuna; from pathlib import Path; storage = 'sqlite:///.study/optuna.db';"
+        "names = optuna.get_all_study_names(storage) if Path('.study/optuna.db').is_file() else [];"
+        "trials = [t for n in names for t in optuna.load_study(study_name=n, storage=storage).get_trials()];"
+        "print(json.dumps([[t.state.name, t.user_attrs, t.params] for t in trials]))"
+    )
+    lines = project.run(sys.executable, "-W", "ignore", "-c", script).stdout.splitlines()
+    return [dict(zip(("state", "facts", "params"), trial, strict=True)) for trial in json.loads(lines[-1])]
+
+
+def ended(project: Project) -> list[str]:
+    return [trial["state"] for trial in trials(project) if trial["state"] in ("COMPLETE", "PRUNED")]
+
+
+def check_study(project: Project, target: int) -> None:
+    """Check that a study is complete: no point twice, and an experiment for each complete trial."""
+    found = trials(project)
+    finished = [trial for trial in found if trial["state"] in ("COMPLETE", "PRUNED")]
+    points = [json.dumps(trial["params"], sort_keys=True) for trial in finished]
+    assert len(finished) == target
+    assert len(points) == len(set(points))
+    assert not [trial for trial in found if trial["state"] == "RUNNING"]
+    experiments = project.run("dvc", "exp", "list", "--name-only").stdout.split()
+    names = [trial["facts"]["name"] for trial in finished if trial["state"] == "COMPLETE"]
+    assert set(names) - set(experiments) <= {name for name in names if name.startswith("baseline-")}
+
+
+def set_trials(project: Project, count: int, **tune: str) -> None:
+    project.replace("params.yaml", "  trials: 4 ", f"  trials: {count} ")
+    project.replace("params.yaml", "  workers: 1 ", "  workers: null ")
+    for key, (old, new) in {key: value.split(" -> ") for key, value in tune.items()}.items():
+        project.replace("params.yaml", f"  {key}: {old} ", f"  {key}: {new} ")
+    project.commit()
+
+
+def test_a_study_uses_machines_that_have_packages_only_and_join_while_it_runs(
+    quick: Project, cluster: Machines
+) -> None:
+    quick.replace("params.yaml", "epochs: {low: 1, high: 3}", "epochs: {low: 3, high: 3}")
+    set_trials(quick, 12, sampler="auto -> random", pruner="forecast -> median")
+    driver = start(cluster, quick, "dvc", "exp", "run", "-n", "tuned", "tune")
+    first = cluster.add("one")
+    until(lambda: first.processes("spawn_main"))
+    second = cluster.add("two")
+    text = output(driver)
+    assert driver.returncode == 0, text
+    assert "Ray cluster at 10.77.0.1:6379: " in text
+    assert "warning: the Ray cluster is used without a token" in text
+    assert "Updating lock file" not in text.partition("best: trial")[0].partition("Running stage 'study'")[2]
+    check_study(quick, 12)
+    assert ended(quick).count("PRUNED") > 0  # the answers of the pruner arrive
+    logs = list((quick.root / ".study" / "logs").glob("*.log"))
+    assert sum("what a trainer prints" in log.read_text(encoding="utf-8") for log in logs) >= 10
+    for machine in (first, second):
+        written = {path.relative_to(machine.home).parts[:2] for path in machine.home.rglob("*") if path.is_file()}
+        assert written <= {("cache", "data"), ("cache", "work"), (".cache", "matplotlib")}
+        (data,) = (machine.home / "cache" / "data").iterdir()
+        assert len(data.name) == 64  # whole, and named by its digest
+
+
+@pytest.mark.slow
+def test_weights_are_those_of_local_workers(project: Project, tmp_path: Path) -> None:
+    project.replace("params.yaml", "  workers: 1 ", "  workers: null ")  # one thread each, as on the other machine
+    project.commit()
+    local = copied(project, tmp_path / "local")
+    grid = (sys.executable, "-m", "stages", "grid", "epochs=1,2", "lr0=0.003", "--now")
+    local.run(*grid)
+    with machines(project.environment(), hidden=project.root) as cluster:
+        cluster.add("one")
+        driver = start(cluster, project, *grid)
+        text = output(driver, 300)
+    assert driver.returncode == 0, text
+
+    weights = [[digest(of, f"epochs-{epochs}_lr0-0.003") for epochs in (1, 2)] for of in (local, project)]
+    assert weights[0] == weights[1]
+
+
+def digest(project: Project, experiment: str) -> str:
+    """Return the digest of the weights of an experiment."""
+    name = project.run("git", "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{experiment}").stdout.strip()
+    lock = parse_lock(project.run("git", "show", f"{name}:dvc.lock").stdout)
+    return next(str(out["md5"]) for out in lock["train"]["outs"] if out["path"] == BEST_MODEL)
+
+
+def test_a_study_survives_the_loss_of_a_process_an_actor_and_a_machine(quick: Project, cluster: Machines) -> None:
+    set_trials(quick, 12, pruner="forecast -> none")
+    one, two = cluster.add("one"), cluster.add("two")
+    driver = start(cluster, quick, *STUDY)
+    until(lambda: one.processes("spawn_main"))[-1].kill()  # the training process
+    until(lambda: any(trial["facts"].get("kind") == "crashed" for trial in trials(quick)))
+    until(lambda: two.processes("ray::RayTrainer"))[0].kill()  # the actor
+    until(lambda: any(trial["facts"].get("kind") == "lost" for trial in trials(quick)))
+    until(lambda: two.processes("spawn_main"))
+    two.end()  # the machine
+    text = output(driver)
+    assert driver.returncode == 0, text
+    check_study(quick, 12)
+    lost = [trial for trial in trials(quick) if trial["facts"].get("kind") == "lost"]
+    assert {"the machine two was lost"} <= {trial["facts"]["reason"].partition(" (")[0] for trial in lost}
+
+
+def test_a_killed_driver_leaves_nothing_behind_and_the_same_command_goes_on(quick: Project, cluster: Machines) -> None:
+    set_trials(quick, 8)
+    one = cluster.add("one", cpus=2)
+    driver = start(cluster, quick, *STUDY)
+    until(lambda: len(ended(quick)) >= 4)
+    for process in cluster.head.processes("stages.study"):
+        process.kill()
+    driver.wait(30)
+    until(lambda: not one.processes("RayTrainer") and not one.processes("spawn_main"), 20)
+    before = ended(quick)
+    again = start(cluster, quick, *STUDY)
+    text = output(again)
+    assert again.returncode == 0, text
+    assert f"{len(before)} of 8 trials finished" in text
+    check_study(quick, 8)
+
+
+def test_a_lost_head_ends_the_study_in_order_and_a_new_one_continues_it(quick: Project, cluster: Machines) -> None:
+    set_trials(quick, 40)
+    cluster.add("one")
+    driver = start(cluster, quick, *STUDY)
+    until(lambda: len(ended(quick)) >= 3)
+    for process in cluster.head.processes("gcs_server"):
+        process.kill()
+    begun = time.monotonic()
+    text = output(driver, 120)
+    assert driver.returncode == 1, text
+    assert time.monotonic() - begun < 60
+    assert "has not answered for 40 s; when it is back, run the same command to resume" in text.splitlines()[-1]
+    found = trials(quick)
+    assert not [trial for trial in found if trial["state"] == "RUNNING"]
+    with machines(quick.environment(), hidden=quick.root) as other:
+        other.add("three")
+        quick.replace("params.yaml", "  trials: 40 ", f"  trials: {len(ended(quick)) + 2} ")
+        again = start(other, quick, *STUDY)
+        text = output(again)
+        assert again.returncode == 0, text
+    check_study(quick, len(ended(quick)))
+
+
+@pytest.mark.parametrize("value", ["auto", "ray://10.77.0.1:10001"])
+def test_an_address_that_could_be_any_cluster_is_refused(quick: Project, value: str) -> None:
+    refused = quick.run(*STUDY, env={"RAY_ADDRESS": value}, check=False)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert f"RAY_ADDRESS: '{value}' is not allowed; it must be the HEAD:PORT" in refused.stderr
