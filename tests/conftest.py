@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from tests.helpers.project import Project, copied, empty_home, make_project
 
-for _name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_", "OPTUNA_"))]:
+for _name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_", "OPTUNA_", "RAY_"))]:
     del os.environ[_name]  # of whoever runs the tests with a team's services
 # Two processes share the tests. If the threads of a training spin while they wait, they take the cores from each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

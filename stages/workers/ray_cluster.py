@@ -247,16 +247,19 @@ def _import_ray() -> Any:
     token = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
     if token or (Path.home() / ".ray" / "auth_token").is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    else:
+    try:
+        import ray
+    except ImportError as error:
+        raise Failure(
+            "RAY_ADDRESS or tune.cluster asks for a Ray cluster, and Ray is not installed: "
+            "run `pip install -r requirements-ray.txt` on all machines"
+        ) from error
+    if os.environ.get("RAY_AUTH_MODE") != "token":
         print(
             "warning: the Ray cluster is used without a token: whoever reaches its ports can run programs on it; "
             "see docs/cluster.md",
             file=sys.stderr,
         )
-    try:
-        import ray
-    except ImportError as error:
-        raise Failure("Ray is not installed: `pip install -r requirements-ray.txt` on all machines") from error
     return ray
 
 

@@ -1,4 +1,7 @@
-"""What the driver sends to the machines of a cluster: the code, the prepared data, and the file of a model."""
+"""What the driver sends to the machines of a cluster: the code, the prepared data, and the file of a model.
+
+Ray is an extra, so only functions that need it import it.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import ray
 
 from stages.base.failures import Failure
 from stages.base.paths import DATA, ROOT
@@ -59,6 +60,8 @@ def send_data(actor: Any) -> None:
         RayError: The machine was lost, or its disk is full.
         Failure: The machine could not put the data in their place.
     """
+    import ray
+
     files = sorted(path for path in DATA.rglob("*") if path.is_file())
     for shard in shards(DATA, files):
         ray.get(actor.take_shard.remote(ray.put(shard), hashlib.sha256(shard).hexdigest()))
@@ -89,6 +92,8 @@ def model_of(task: Task, models: Models) -> Any:
     Raises:
         Failure: The file does not exist or cannot be downloaded.
     """
+    import ray
+
     file = Path(model_file(task.arguments["model"]))
     if not file.is_file():
         return None

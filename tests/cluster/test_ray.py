@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.storages import RDBStorage
 
 from stages.base.paths import BEST_MODEL
 from stages.experiments.lock import parse_lock
 from tests.helpers import ray_machines
 from tests.helpers.project import Project, copied
 from tests.helpers.ray_machines import Machines, machines
+from tests.helpers.services import Postgres, compose
 
 pytestmark = [
     pytest.mark.ray,
@@ -26,10 +32,14 @@ pytestmark = [
 STUDY = (sys.executable, "-m", "stages.study")
 
 
+SLOWLY = {"QUICK_SECONDS": "0.7"}
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+
+
 @pytest.fixture
 def cluster(quick: Project) -> Iterator[Machines]:
     """The head of a cluster, whose machines train by the quick training and do not see the project's folder."""
-    with machines(quick.environment({"QUICK_SECONDS": "0.7"}), hidden=quick.root) as made:
+    with machines(quick.environment(SLOWLY), hidden=quick.root) as made:
         yield made
 
 
@@ -57,33 +67,41 @@ def until(is_true: Callable[[], Any], seconds: float = 60) -> Any:
     return value
 
 
-def trials(project: Project) -> list[dict[str, Any]]:
-    """Return the trials in the storage of the project: state, attributes, parameters."""
-    script = (
-        "import json, optuna; from pathlib import Path; storage = 'sqlite:///.study/optuna.db';"
-        "names = optuna.get_all_study_names(storage) if Path('.study/optuna.db').is_file() else [];"
-        "trials = [t for n in names for t in optuna.load_study(study_name=n, storage=storage).get_trials()];"
-        "print(json.dumps([[t.state.name, t.user_attrs, t.params] for t in trials]))"
-    )
-    lines = project.run(sys.executable, "-W", "ignore", "-c", script).stdout.splitlines()
-    return [dict(zip(("state", "facts", "params"), trial, strict=True)) for trial in json.loads(lines[-1])]
+def trials(project: Project, storage: str = "") -> list[dict[str, Any]]:
+    """Return the trials of all studies in a storage, that of the project by default: state, attributes, parameters."""
+    if not storage and not (project.root / ".study" / "optuna.db").is_file():
+        return []
+    database = open_database(storage or f"sqlite:///{project.root}/.study/optuna.db")
+    return [
+        {"state": trial.state.name, "facts": trial.user_attrs, "params": trial.params}
+        for name in optuna.get_all_study_names(database)
+        for trial in optuna.load_study(study_name=name, storage=database).get_trials()
+    ]
+
+
+@cache
+def open_database(address: str) -> RDBStorage:
+    return RDBStorage(address.replace("postgresql:", "postgresql+psycopg:"))
 
 
 def ended(project: Project) -> list[str]:
     return [trial["state"] for trial in trials(project) if trial["state"] in ("COMPLETE", "PRUNED")]
 
 
-def check_study(project: Project, target: int) -> None:
-    """Check that a study is complete: no point twice, and an experiment for each complete trial."""
-    found = trials(project)
+def check_study(project: Project, target: int, storage: str = "", *others: Project) -> list[dict[str, Any]]:
+    """Check that a study is complete: no point twice, and an experiment for each complete trial. Return its trials."""
+    found = trials(project, storage)
     finished = [trial for trial in found if trial["state"] in ("COMPLETE", "PRUNED")]
     points = [json.dumps(trial["params"], sort_keys=True) for trial in finished]
     assert len(finished) == target
     assert len(points) == len(set(points))
     assert not [trial for trial in found if trial["state"] == "RUNNING"]
-    experiments = project.run("dvc", "exp", "list", "--name-only").stdout.split()
+    experiments = [
+        name for one in (project, *others) for name in one.run("dvc", "exp", "list", "--name-only").stdout.split()
+    ]
     names = [trial["facts"]["name"] for trial in finished if trial["state"] == "COMPLETE"]
     assert set(names) - set(experiments) <= {name for name in names if name.startswith("baseline-")}
+    return found
 
 
 def set_trials(project: Project, count: int, **tune: str) -> None:
@@ -122,6 +140,11 @@ def test_a_study_uses_machines_that_have_packages_only_and_join_while_it_runs(
 @pytest.mark.slow
 def test_weights_are_those_of_local_workers(project: Project, tmp_path: Path) -> None:
     project.replace("params.yaml", "  workers: 1 ", "  workers: null ")  # one thread each, as on the other machine
+    (package,) = find_spec("ultralytics").submodule_search_locations  # type: ignore[union-attr, misc]
+    file = Path(package) / "cfg" / "models" / "v8" / "yolov8.yaml"
+    (project.root / "mine").mkdir()
+    shutil.copyfile(file, project.root / "mine" / "yolov8n.yaml")  # the user's file goes along
+    project.replace("params.yaml", "model: yolov8n.yaml ", "model: mine/yolov8n.yaml ")
     project.commit()
     local = copied(project, tmp_path / "local")
     grid = (sys.executable, "-m", "stages", "grid", "epochs=1,2", "lr0=0.003", "--now")
@@ -170,11 +193,68 @@ def test_a_killed_driver_leaves_nothing_behind_and_the_same_command_goes_on(quic
     driver.wait(30)
     until(lambda: not one.processes("RayTrainer") and not one.processes("spawn_main"), 20)
     before = ended(quick)
+    (data,) = (one.home / "cache" / "data").iterdir()
+    kept = data.stat().st_ino
     again = start(cluster, quick, *STUDY)
     text = output(again)
     assert again.returncode == 0, text
     assert f"{len(before)} of 8 trials finished" in text
     check_study(quick, 8)
+    assert data.stat().st_ino == kept  # the data were not sent again
+
+
+def test_a_study_leaves_a_machine_whose_cable_is_cut(quick: Project, cluster: Machines) -> None:
+    set_trials(quick, 6, pruner="forecast -> none")
+    one = cluster.add("one", QUICK_SECONDS="20")
+    driver = start(cluster, quick, *STUDY)
+    until(lambda: one.processes("spawn_main"))
+    one.unplug()
+    cluster.add("two")
+    text = output(driver, 240)
+    assert driver.returncode == 0, text
+    assert "the machine one was lost" in str(check_study(quick, 6))
+
+
+def test_two_drivers_one_of_them_with_a_cluster_share_a_study(
+    quick: Project, cluster: Machines, tmp_path: Path
+) -> None:
+    set_trials(quick, 10)
+    local = copied(quick, tmp_path / "local")
+    services = compose({})
+    database = Postgres(services["services"]["postgres"]["environment"], services["configs"]["databases"]["content"])
+    try:
+        database.start()
+        address = database.local_address()
+        cluster.add("one")
+        driver = start(cluster, quick, *STUDY, OPTUNA_STORAGE=address)
+        environment = local.environment({**SLOWLY, "OPTUNA_STORAGE": address})
+        other = subprocess.Popen(STUDY, cwd=local.root, env=environment, stdout=subprocess.DEVNULL)
+        text = output(driver)
+        assert (driver.returncode, other.wait(60)) == (0, 0), text
+        found = check_study(quick, 10, address, local)
+        machines = {trial["facts"]["owner"].partition("/")[0] for trial in found if "owner" in trial["facts"]}
+        assert len(machines) == 2
+    finally:
+        database.remove()
+
+
+def test_a_token_is_used_and_a_wrong_one_is_one_line(quick: Project) -> None:
+    grid = (sys.executable, "-m", "stages", "grid", "batch=4,8", "lr0=0.001", "--now")
+    quick.replace("params.yaml", "  trials_per_gpu: 1 ", "  trials_per_gpu: 2 ")
+    quick.replace("params.yaml", "  workers: 1 ", "  workers: null ")
+    quick.commit()
+    with machines(quick.environment({**SLOWLY, **TOKEN}), hidden=quick.root) as cluster:
+        cluster.add("one", gpus=1)  # Ray is told so: there is none
+        wrong = start(cluster, quick, *grid, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="f" * 64)
+        text = output(wrong)
+        assert wrong.returncode == 1
+        assert f"error: the Ray cluster at {cluster.address} cannot be used (" in text.splitlines()[-1]
+        driver = start(cluster, quick, *grid, **TOKEN)
+        text = output(driver)
+    assert driver.returncode == 0, text
+    assert "warning: the Ray cluster is used without a token" not in text
+    assert "2 places on one" in text  # two trainings share the GPU
+    assert text.count(" on the test split, ") == 2
 
 
 def test_a_lost_head_ends_the_study_in_order_and_a_new_one_continues_it(quick: Project, cluster: Machines) -> None:

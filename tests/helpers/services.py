@@ -119,7 +119,7 @@ class Postgres:
     def start(self) -> None:
         """Start it, and make the databases where they are not there."""
         command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port), "-h", "127.0.0.1"]
-        command += ["-k", "", "-F", "-c", "max_connections=200"]
+        command += ["-k", str(self._folder), "-F", "-c", "max_connections=200"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log, **self._who)
         deadline = time.monotonic() + 60
@@ -142,6 +142,11 @@ class Postgres:
     def address(self) -> str:
         """Of the studies, as docs/team.md writes it."""
         return f"postgresql://{self._user}:{quote(self._password, safe='')}@127.0.0.1:{self.port}/optuna"
+
+    def local_address(self) -> str:
+        """Of the studies, through a socket in the file system: for processes with another network."""
+        secret = quote(self._password, safe="")
+        return f"postgresql://{self._user}:{secret}@/optuna?host={self._folder}&port={self.port}"
 
     def stop(self) -> None:
         """Stop it at once, as `docker compose restart` does: connections are cut."""
