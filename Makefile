@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 .DEFAULT_GOAL := help
-.PHONY: help baseline test ray-test services-test lint compare sync push pull services ui undo lock
+.PHONY: help baseline test ray-test services-test lint compare sync push pull services ui undo zenml zenml-test lock
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ services: .venv/installed ## check whether MLflow, the studies' database and DVC
 ui: .venv/installed ## start MLflow on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
+zenml: .venv/installed .venv-zenml/installed ## run the pipeline in ZenML, which gets an environment of its own
+	.venv-zenml/bin/python integrations/zenml/pipeline.py
+
+zenml-test: .venv/installed-dev .venv-zenml/installed ## test the pipeline in ZenML
+	$(BIN)/pytest --numprocesses=0 tests/integrations
+
 lock: .venv/installed-dev ## pin the dependencies again; UPGRADE=--upgrade allows new versions
 	$(BIN)/python tools/lock.py $(UPGRADE)
 
@@ -70,4 +76,9 @@ TORCH = $(shell grep -oE '^torch(vision)?==[0-9.]+' requirements.txt)
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
 	$(BIN)/python -m pip install -r requirements-dev.txt
+	touch $@
+
+.venv-zenml/installed: integrations/zenml/requirements.txt
+	test -x .venv-zenml/bin/python || $(PYTHON) -m venv .venv-zenml
+	.venv-zenml/bin/python -m pip install -r $<
 	touch $@

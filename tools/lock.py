@@ -2,9 +2,10 @@
 
     python tools/lock.py [--upgrade]
 
-Reads requirements.in, requirements-dev.in and requirements-ray.in. Writes the pins of each to a file of its name, and
-requirements-cuda.txt, which has the NVIDIA libraries of torch on Linux. These are constraints and not requirements, so
-that a machine with torch's CPU build does not install gigabytes that it cannot use. It needs uv (`pip install uv`).
+Reads requirements.in, requirements-dev.in, requirements-ray.in and, for the environment of ZenML,
+integrations/zenml/requirements.in. Writes the pins of each to a file of its name, and requirements-cuda.txt, which has
+the NVIDIA libraries of torch on Linux. These are constraints and not requirements, so that a machine with torch's CPU
+build does not install gigabytes that it cannot use. It needs uv (`pip install uv`).
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ def main() -> None:
     )
     others = [line for line in everything if not CUDA.match(line)]
     write("requirements.txt", f"# Everything, pinned {by}.", "-c requirements-cuda.txt", *others)
-    for name, purpose in (("requirements-dev", "For the tests"), ("requirements-ray", "For a Ray cluster")):
+    for name, purpose in (
+        ("requirements-dev", "For the tests"),
+        ("requirements-ray", "For a Ray cluster"),
+        ("integrations/zenml/requirements", "For ZenML"),
+    ):
         pinned = compiled(f"{name}.in", pins(f"{name}.txt"))
         write(f"{name}.txt", f"# {purpose}, pinned {by}.", *pinned)
 

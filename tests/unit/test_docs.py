@@ -25,8 +25,9 @@ from tests.helpers.project import SOURCE
 PAGES = [SOURCE / "README.md", SOURCE / "CONTRIBUTING.md", *sorted((SOURCE / "docs").glob("*.md"))]
 LANGUAGES = {"bash", "powershell", "python", "text", "yaml"}
 # programs that a test machine may lack
-ELSEWHERE = ("apt-get", "docker", "export", "make", "py", "python", "python3", "ray", "scp", "source", "srun", "ssh")
-FOLDERS = ("benchmarks", "data", "docs", "models", "presets", "reports", "stages", "tests", "tools")
+ELSEWHERE = ("apt-get", "docker", "export", "make", "py", "python", "python3", "ray", "scp", "source", "srun", "ssh",
+             "zenml")  # fmt: skip
+FOLDERS = ("benchmarks", "data", "docs", "integrations", "models", "presets", "reports", "stages", "tests", "tools")
 README_LINES = 130
 PROGRAMS = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
