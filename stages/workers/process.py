@@ -180,7 +180,7 @@ def _train(connection: Connection, workshop: Workshop, task: Task, start: float)
 
         report = workshop.root / "reports" / "evaluate"
         imgsz, device = task.arguments["imgsz"], task.arguments["device"]
-        evaluate_with_report(trained.model, DATA, imgsz, device, task.classes, report)
+        evaluate_with_report(trained.model, DATA, imgsz, device, task.classes, task.threshold, report)
     workshop.save(task.name, ("train", "evaluate") if task.classes else ("train",))
     metrics = {name: round(value, 5) for name, value in trained.metrics.items()}
     return Done(metrics, trained.train_seconds)
