@@ -28,19 +28,19 @@ class ImageErrors:
     """The errors in one image.
 
     Attributes:
-        kinds: The kind of each prediction, in their order; empty for a correct one.
+        kinds: The kind of each prediction, in their order, of shape (predictions,); empty for a correct one.
         repairs: The object that a prediction would find without its error, or -1; of shape (predictions,). An object
             has one such prediction at most, the most confident one.
         missed: Whether an object has neither a correct prediction nor a repair, of shape (objects,).
     """
 
-    kinds: tuple[str, ...]
+    kinds: NDArray[np.str_]
     repairs: NDArray[np.int64]
     missed: NDArray[np.bool_]
 
     def count(self, kind: str) -> int:
         """Return the number of errors of a kind."""
-        return int(self.missed.sum()) if kind == MISSED else self.kinds.count(kind)
+        return int(self.missed.sum() if kind == MISSED else (self.kinds == kind).sum())
 
 
 def image_errors(image: ImagePredictions) -> ImageErrors:
@@ -52,31 +52,28 @@ def image_errors(image: ImagePredictions) -> ImageErrors:
     and under 0.5 with an object of another class). An object is `missed` if it is not found, and no prediction has an
     error of localisation or class at it.
     """
+    overlaps, same = image.overlaps, image.same_class
+    wrong = image.matched < 0
     found = np.zeros(len(image.truth_classes), bool)
-    found[image.matched[image.matched >= 0]] = True
-    kinds, repairs = [], np.full(len(image.confidences), -1, np.int64)
+    found[image.matched[~wrong]] = True
+    of_class, of_others = overlaps * same, overlaps * ~same
+    greatest = of_class.max(axis=1, initial=0)
+    is_kind = {
+        LOCALISATION: (greatest >= BACKGROUND_IOU) & (greatest <= IOU),
+        CLASS: of_others.max(axis=1, initial=0) >= IOU,
+        DUPLICATE: (of_class * found).max(axis=1, initial=0) >= IOU,
+        BACKGROUND: overlaps.max(axis=1, initial=0) <= BACKGROUND_IOU,
+    }
+    kinds = np.select([~wrong, *is_kind.values()], ["", *is_kind], BOTH)
+    repairs = np.full(len(kinds), -1, np.int64)
     usable = np.zeros_like(found)
-    for number, matched in enumerate(image.matched):
-        kind, at = ("", -1) if matched >= 0 else _kind(image.overlaps[number], image.same_class[number], found)
-        kinds.append(kind)
-        if kind in (CLASS, LOCALISATION) and not found[at] and not usable[at]:
-            repairs[number] = at
-            usable[at] = True
-    return ImageErrors(tuple(kinds), repairs, ~found & ~usable)
-
-
-def _kind(overlaps: NDArray[np.float64], same: NDArray[np.bool_], found: NDArray[np.bool_]) -> tuple[str, int]:
-    """Return the kind of a wrong prediction, and the object of the error."""
-    if not len(overlaps):
-        return BACKGROUND, -1
-    of_class, of_others = np.where(same, overlaps, 0), np.where(same, 0, overlaps)
-    if BACKGROUND_IOU <= of_class.max() <= IOU:
-        return LOCALISATION, int(of_class.argmax())
-    if of_others.max() >= IOU:
-        return CLASS, int(of_others.argmax())
-    if (of_class * found).max() >= IOU:
-        return DUPLICATE, int((of_class * found).argmax())
-    return (BACKGROUND, -1) if overlaps.max() <= BACKGROUND_IOU else (BOTH, -1)
+    if len(found):
+        at = np.where(kinds == CLASS, of_others.argmax(axis=1), of_class.argmax(axis=1))
+        able = np.flatnonzero(np.isin(kinds, (CLASS, LOCALISATION)) & ~found[at])
+        repaired, first = np.unique(at[able], return_index=True)  # the first is the most confident one
+        repairs[able[first]] = repaired
+        usable[repaired] = True
+    return ImageErrors(kinds, repairs, ~found & ~usable)
 
 
 def lost_points(images: Sequence[ImagePredictions], errors: Sequence[ImageErrors]) -> dict[str, float]:
@@ -97,7 +94,7 @@ def lost_points(images: Sequence[ImagePredictions], errors: Sequence[ImageErrors
     confidences = np.concatenate([np.zeros(0), *(image.confidences for image in images)])
     order = np.argsort(-confidences, kind="stable")
     labels = np.concatenate([np.zeros(0, np.int64), *(image.classes for image in images)])[order]
-    kinds = np.array([kind for error in errors for kind in error.kinds], dtype="U12")[order]
+    kinds = np.concatenate([np.zeros(0, "U12"), *(error.kinds for error in errors)])[order]
     repaired = [
         np.where(error.repairs >= 0, np.append(image.truth_classes, -1)[error.repairs], -1)
         for image, error in zip(images, errors, strict=True)

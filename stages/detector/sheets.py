@@ -48,7 +48,7 @@ def worst_images(images: Sequence[ImagePredictions], threshold: float) -> list[t
 
     def loss(pair: tuple[ImagePredictions, ImageErrors]) -> tuple[int, float]:
         image, errors = pair
-        is_wrong = np.array([bool(kind) for kind in errors.kinds], bool)
+        is_wrong = errors.kinds != ""
         return int(is_wrong.sum() + errors.missed.sum()), float(image.confidences[is_wrong].sum())
 
     return sorted((pair for pair in pairs if loss(pair)[0]), key=loss, reverse=True)

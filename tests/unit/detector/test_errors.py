@@ -64,7 +64,7 @@ def test_all_kinds_at_once_are_told_apart() -> None:
         (0.4, 1, *NOWHERE),
     ]
     errors = image_errors(by_hand(truth, predicted))
-    assert errors.kinds == ("", "duplicate", "localisation", "class", "both", "background")
+    assert errors.kinds.tolist() == ["", "duplicate", "localisation", "class", "both", "background"]
     assert errors.missed.tolist() == [False, False, False, True]
     assert errors.repairs.tolist() == [-1, -1, 1, 2, -1, -1]
 
@@ -95,7 +95,7 @@ def test_errors_in_other_images_count_together() -> None:
 def test_an_object_is_repaired_once_by_the_most_confident_prediction() -> None:
     image = by_hand([(0, *A), (1, *B)], [(0.6, 0, *NEAR_A), (0.7, 1, *A), (0.5, 1, *B)])
     errors = image_errors(image)
-    assert errors.kinds == ("class", "localisation", "")
+    assert errors.kinds.tolist() == ["class", "localisation", ""]
     assert errors.repairs.tolist() == [0, -1, -1]
     # As in tidecv, the less confident one is only removed: class 0 keeps AP 0.
     assert lost(image) == {"class": pytest.approx(75.0)}
@@ -103,7 +103,7 @@ def test_an_object_is_repaired_once_by_the_most_confident_prediction() -> None:
 
 def test_a_poor_box_at_a_found_object_is_no_repair() -> None:
     errors = image_errors(by_hand([(0, *A)], [(0.9, 0, *A), (0.8, 0, *NEAR_A)]))
-    assert errors.kinds == ("", "localisation")
+    assert errors.kinds.tolist() == ["", "localisation"]
     assert errors.repairs.tolist() == [-1, -1]
 
 
