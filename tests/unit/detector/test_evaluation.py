@@ -12,12 +12,18 @@ import numpy as np
 import pytest
 
 from stages import evaluate as stage
-from stages.detector import evaluation
+from stages.data.preparation import prepare
+from stages.detector import evaluation, head
+from stages.detector.average_precision import SIZES, accuracies
 from stages.detector.evaluation import Evaluation, evaluate, evaluate_with_report
+from stages.detector.head import start_from
 from stages.detector.operating_point import at_threshold, choose
 from stages.detector.training import train
 from stages.detector.ultralytics import torch
 from stages.params import file as params_file
+from tests.helpers import data as group
+from tests.helpers.photographs import WEIGHTS, make_zip, real
+from tests.helpers.predictions import by_pycocotools
 from tests.helpers.prepared import prepared_data  # noqa: F401 - a fixture
 from tests.helpers.project import SOURCE
 
@@ -141,6 +147,27 @@ def test_a_rule_that_no_threshold_fulfils_gives_a_warning(model: Path, data: Pat
     result = evaluate_with_report(model, data, 64, "cpu", ["person"], {"precision": 1.0}, tmp_path)
     point = choose(evaluate(model, data, tmp_path / "work", 64, "cpu", "val").images, {"precision": 1.0})
     assert bool(result.warning) == (point.precision < 1)
+
+
+@real
+@pytest.mark.skipif(not WEIGHTS.is_file(), reason="the weights that know people are not beside this checkout")
+def test_real_predictions_on_the_people_of_coco128_have_the_ap_of_pycocotools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "CACHE", tmp_path / "heads")
+    monkeypatch.setattr(evaluation, "TIMED", 1)
+    archive, data = make_zip(tmp_path / "coco128.zip"), tmp_path / "prepared"
+    prepare(group.data(source="coco128", zip=str(archive), split={"train": 1, "val": 1, "test": 59}), data, workers=1)
+    start = start_from(str(WEIGHTS), {"person": "Normal"}, ["person"])
+    result = evaluate(Path(start.model), data, tmp_path / "work", 160, "cpu")
+    precisions = by_pycocotools(result.images, 1)
+    assert len(result.images) == 59
+    for row in accuracies(result.images, 1):
+        of_size = precisions[:, :, 0, list(SIZES).index(row.size)]
+        assert row.ap50 == pytest.approx(of_size[0].mean(), abs=0.001)
+        assert row.ap50_95 == pytest.approx(of_size.mean(), abs=0.001)
+        if row.size == "all":
+            assert row.ap50 == pytest.approx(result.metrics["mAP50"], abs=0.02), "Ultralytics interpolates differently"
 
 
 def test_the_stage_prints_what_is_lost_and_the_operating_point() -> None:
