@@ -14,7 +14,7 @@ help: ## list these commands
 
 baseline: .venv/installed ## set up, then run the pipeline: data, training, test metrics
 	$(BIN)/dvc repro
-	$(BIN)/dvc metrics show
+	$(BIN)/dvc metrics diff --all
 	@{ git config user.name && git config user.email; } >/dev/null || \
 		echo 'git has no user.name or user.email, which dvc exp run needs: git config --global user.name NAME (and user.email)'
 

@@ -52,6 +52,7 @@ class Repeat:
         validated, tested: mAP50 on the validation split and on the test split, 0 to 1.
         seconds: The time of the training.
         ms_per_image: Milliseconds for one image; None if it was not measured.
+        threshold: The operating point of the model, 0 to 1; None if it was not chosen.
     """
 
     role: Role
@@ -61,6 +62,7 @@ class Repeat:
     tested: float
     seconds: float
     ms_per_image: float | None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)

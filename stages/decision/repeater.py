@@ -48,5 +48,13 @@ def _repeat(settings: Sequence[Setting], repeater: Repeater, failed: dict[str, s
 
 def _repeat_of(role: Role, seed: int, training: FinishedTraining) -> Repeat:
     metrics, tested = training.metrics, training.tested
-    milliseconds = tested.get("ms_per_image")
-    return Repeat(role, training.name, seed, metrics["mAP50"], tested["mAP50"], metrics["train_seconds"], milliseconds)
+    return Repeat(
+        role,
+        training.name,
+        seed,
+        metrics["mAP50"],
+        tested["mAP50"],
+        metrics["train_seconds"],
+        tested.get("ms_per_image"),
+        tested.get("threshold"),
+    )

@@ -15,7 +15,9 @@ from stages.decision.confirmation import Repeat
 from stages.decision.significance import verdict_of
 from stages.decision.verdict import Decision, describe
 from stages.detector.as_is import AsIs
+from stages.detector.operating_point import choose
 from stages.experiments import refs
+from stages.params.schema import Threshold
 from stages.tracking import record, registry
 from stages.tracking.record import Record
 from stages.tracking.store import Store
@@ -35,6 +37,7 @@ class Candidate:
         imgsz: Pixels of the longest side of an image that the model is given.
         device: `device` of params.yaml.
         as_is: The pretrained model without training; None if the trainings did not start from one.
+        rule: `evaluate.threshold` of params.yaml, for a model whose operating point was not chosen.
     """
 
     decision: Decision
@@ -43,6 +46,7 @@ class Candidate:
     imgsz: int
     device: int | str | None
     as_is: AsIs | None = None
+    rule: Threshold = "f1"
 
 
 def promote(store: Store, candidate: Candidate) -> str:
@@ -70,11 +74,17 @@ def promote(store: Store, candidate: Candidate) -> str:
         if run is None or not _copy_weights(model, candidate.as_is, weights):
             return f"{model.name} has no run in MLflow or no weights in DVC's cache here, so it was not registered."
         staged = registry.staged(store)
-        digest = hashlib.md5(weights.read_bytes()).hexdigest()
-        if staged is not None and staged.tags.get("weights") == digest:
+        threshold = model.threshold
+        if threshold is None:
+            threshold = _threshold(weights, candidate, Path(folder))
+        proposed = {"weights": hashlib.md5(weights.read_bytes()).hexdigest(), "threshold": f"{threshold}"}
+        if staged is not None and registry.is_model(staged, proposed):
             return f"version {staged.version} of {registry.MODEL} is already this model."
         reason = "no version had this alias before"
-        if staged is not None:
+        if staged is not None and staged.tags.get("weights") == proposed["weights"]:
+            old = staged.tags.get("threshold", "0.25")  # versions from before operating points
+            reason = f"version {staged.version} has the same weights with the threshold {old} instead of {threshold}"
+        elif staged is not None:
             origin = staged.tags.get("run") or staged.tags.get("dvc.experiment") or "of unknown origin"
             name = f"version {staged.version} ({origin})"
             staged_map50 = _tested(store, staged, candidate, Path(folder))
@@ -99,7 +109,7 @@ def promote(store: Store, candidate: Candidate) -> str:
             "imgsz": f"{candidate.imgsz}",
         }
         non_empty = {key: value for key, value in tags.items() if value}
-        version = registry.register(store, run.info.run_id, weights, candidate.imgsz, non_empty)
+        version = registry.register(store, run.info.run_id, weights, candidate.imgsz, threshold, non_empty)
     return f"version {version} of {registry.MODEL} ({model.name}) now has the alias `{registry.ALIAS}`: {reason}."
 
 
@@ -139,6 +149,15 @@ def _fetch(revision: str, to: Path) -> bool:
         if file is not None:
             shutil.copyfile(file, to)
         return file is not None
+
+
+def _threshold(weights: Path, candidate: Candidate, folder: Path) -> float:
+    """Return the operating point of a model, chosen on the validation split."""
+    from stages.detector.evaluation import evaluate  # imports torch, which a model with an operating point needs not
+
+    return choose(
+        evaluate(weights, DATA, folder / "work", candidate.imgsz, candidate.device, "val").images, candidate.rule
+    ).threshold
 
 
 def _tested(store: Store, staged: registry.Staged, candidate: Candidate, folder: Path) -> float | str:

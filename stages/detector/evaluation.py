@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.base.files import write_atomic
-from stages.data.contact_sheet import COLOURS, grid, tile
 from stages.data.images import image_files, read_image
-from stages.data.labels import prepared_boxes
-from stages.data.samples import Box, Pixels
+from stages.detector import evaluation_tables as tables
+from stages.detector.average_precision import accuracies
+from stages.detector.calibration import calibration
+from stages.detector.errors import image_errors, lost_points
+from stages.detector.operating_point import DEFAULT, at_threshold, choose
+from stages.detector.predictions import ImagePredictions, image_predictions
+from stages.detector.sheets import prediction_sheet, worst_sheet
 from stages.detector.ultralytics import YOLO, DetectionValidator
+from stages.params.schema import Threshold
 
-CONFIDENCE = 0.25  # least confidence of a prediction: Ultralytics' own default for predicting
 TIMED = 64  # most images that are timed, one at a time
 WARM_UP = 3  # first predictions, which are not timed
-SHOWN = 8  # images on the sheet
 RECALLS = 101  # points of the curve
-
-PREDICTED, TRUTH = COLOURS[:2]
-
-
-Shown = tuple[Pixels, Sequence[Box], Sequence[tuple[Box, float]]]
-"""An image, its true boxes, and the predicted boxes with their confidences (0 to 1)."""
 
 
 @dataclass(frozen=True)
@@ -43,32 +39,64 @@ class Evaluation:
     Attributes:
         metrics: mAP50, mAP50-95, precision and recall (0 to 1, means over the classes; precision and recall at the
             confidence with the greatest F1), and ms_per_image (milliseconds from the pixels of an image to its boxes,
-            the median after a warm-up).
+            the median after a warm-up). `evaluate_with_report` adds more.
         curve: The recalls, of shape (101,), and the precision of each class at each recall, of shape (classes, 101),
             all 0 to 1, at IoU 0.5.
-        confusion: The number of objects of each class (column) that were predicted as each class (row), at confidence
-            0.25 and IoU 0.45. The last row and column are the background. Integers of shape (classes + 1, classes + 1).
-        shown: The first images of the split.
+        confusion: The number of objects of each class (column) that were predicted as each class (row), at IoU 0.45.
+            The last row and column are the background. Integers of shape (classes + 1, classes + 1).
+        images: The predictions for each image of the split, in Ultralytics' order.
+        warning: A sentence if no threshold reaches what `evaluate.threshold` asks for; else empty.
     """
 
     metrics: dict[str, float]
     curve: tuple[NDArray[np.float64], NDArray[np.float64]]
     confusion: NDArray[np.int64]
-    shown: list[Shown]
+    images: list[ImagePredictions]
+    warning: str = field(default="", kw_only=True)
 
 
 class _Validator(DetectionValidator):
-    """Ultralytics' validator, which here counts confusions also if it draws no plots."""
+    """Ultralytics' validator, which here keeps the predictions, and counts confusions also if it draws no plots."""
+
+    def __init__(self, images: list[ImagePredictions], confidence: float, **arguments: Any) -> None:
+        """Prepare a validation.
+
+        Args:
+            images: A list that gets the predictions for each image.
+            confidence: The least confidence of a prediction that is counted as a confusion.
+            arguments: Those of Ultralytics.
+        """
+        super().__init__(**arguments)
+        self._images, self._confidence = images, confidence
 
     def update_metrics(self, preds: list[dict[str, Any]], batch: dict[str, Any]) -> None:
         super().update_metrics(preds, batch)
         for number, prediction in enumerate(preds):
-            truth = self._prepare_batch(number, batch)
-            self.confusion_matrix.process_batch(self._prepare_pred(prediction), truth, conf=CONFIDENCE)
+            truth, predicted = self._prepare_batch(number, batch), self._prepare_pred(prediction)
+            self.confusion_matrix.process_batch(predicted, truth, conf=self._confidence)
+            (gain_y, gain_x), (left, top) = truth["ratio_pad"]
+            height, width = truth["ori_shape"]
+            without_border = np.array([left, top, left, top])
+            boxes, classes, confidences = (predicted[key].cpu().numpy() for key in ("bboxes", "cls", "conf"))
+            true_boxes, true_classes = (truth[key].cpu().numpy() for key in ("bboxes", "cls"))
+            self._images.append(
+                image_predictions(
+                    Path(truth["im_file"]),
+                    (width * gain_x, height * gain_y),
+                    (true_boxes.reshape(-1, 4) - without_border, true_classes),
+                    (boxes - without_border, classes, confidences),
+                )
+            )
 
 
 def evaluate(
-    model: Path, data: Path, work: Path, imgsz: int, device: int | str | None, split: str = "test"
+    model: Path,
+    data: Path,
+    work: Path,
+    imgsz: int,
+    device: int | str | None,
+    split: str = "test",
+    confidence: float = DEFAULT,
 ) -> Evaluation:
     """Measure a model on one split of a prepared data set.
 
@@ -79,10 +107,20 @@ def evaluate(
         imgsz: The pixels of the longest side of an image for the model.
         device: As in params.yaml.
         split: train, val or test.
+        confidence: The least confidence of a prediction that is timed or counted as a confusion.
     """
     yolo = YOLO(str(model))
+    result, images = _validate(yolo, data, work, imgsz, device, split, confidence)
+    return _evaluation(result, images, _milliseconds(yolo, data, imgsz, device, split, confidence))
+
+
+def _validate(
+    yolo: YOLO, data: Path, work: Path, imgsz: int, device: int | str | None, split: str, confidence: float = DEFAULT
+) -> tuple[Any, list[ImagePredictions]]:
+    """Return Ultralytics' results for a split, and the predictions for each image."""
+    images: list[ImagePredictions] = []
     result = yolo.val(
-        validator=_Validator,
+        validator=partial(_Validator, images, confidence),
         data=str((data / "data.yaml").resolve()),
         split=split,
         imgsz=imgsz,
@@ -93,84 +131,49 @@ def evaluate(
         name="val",
         exist_ok=True,
     )
+    return result, images
+
+
+def _evaluation(result: Any, images: list[ImagePredictions], milliseconds: float) -> Evaluation:
     box = result.box
     recalls = np.linspace(0, 1, RECALLS)
     precisions = np.array([np.interp(recalls, box.px, precision) for precision in box.prec_values])
-    images = image_files(data / "images" / split)[: max(TIMED, SHOWN)]
-    shown, times = _predict(yolo, images, imgsz, device)
-    metrics = {
-        "mAP50": box.map50,
-        "mAP50-95": box.map,
-        "precision": box.mp,
-        "recall": box.mr,
-        "ms_per_image": statistics.median(times),
-    }
+    metrics = {"mAP50": box.map50, "mAP50-95": box.map, "precision": box.mp, "recall": box.mr}
     return Evaluation(
-        {name: round(float(value), 5 if name != "ms_per_image" else 2) for name, value in metrics.items()},
+        {name: round(float(value), 5) for name, value in metrics.items()} | {"ms_per_image": round(milliseconds, 2)},
         (recalls, precisions),
         result.confusion_matrix.matrix.astype(np.int64),
-        shown,
+        images,
     )
 
 
-def _predict(
-    yolo: YOLO, images: Sequence[Path], imgsz: int, device: int | str | None
-) -> tuple[list[Shown], list[float]]:
-    """Predict images one at a time. Return the first few with their boxes, and the milliseconds of all."""
-    shown: list[Shown] = []
+def _milliseconds(yolo: YOLO, data: Path, imgsz: int, device: int | str | None, split: str, confidence: float) -> float:
+    """Return the median time of a prediction in milliseconds, for images one at a time."""
     times: list[float] = []
-    first = read_image(images[0])
+    paths = image_files(data / "images" / split)[:TIMED]
+    first = read_image(paths[0])
     for _ in range(WARM_UP):
-        yolo.predict(first, imgsz=imgsz, conf=CONFIDENCE, device=device, verbose=False)
-    for path in images:
+        yolo.predict(first, imgsz=imgsz, conf=confidence, device=device, verbose=False)
+    for path in paths:
         pixels = read_image(path)
         begun = time.perf_counter()
-        boxes = yolo.predict(pixels, imgsz=imgsz, conf=CONFIDENCE, device=device, verbose=False)[0].boxes.cpu()
+        yolo.predict(pixels, imgsz=imgsz, conf=confidence, device=device, verbose=False)[0].boxes.cpu()
         times.append((time.perf_counter() - begun) * 1000)
-        if len(shown) < SHOWN:
-            columns = (boxes.cls.tolist(), boxes.xywhn.tolist(), boxes.conf.tolist())
-            predicted = [((int(label), *box), confidence) for label, box, confidence in zip(*columns, strict=True)]
-            shown.append((pixels, prepared_boxes(path), predicted))
-    return shown, times
-
-
-def curve_table(evaluation: Evaluation) -> str:
-    """Return the precision-recall curve, the mean over the classes, as tab-separated values."""
-    recalls, precisions = evaluation.curve
-    rows = zip(recalls, precisions.mean(axis=0), strict=True)
-    return "recall\tprecision\n" + "".join(f"{recall:.2f}\t{precision:.5f}\n" for recall, precision in rows)
-
-
-def confusion_table(evaluation: Evaluation, classes: Sequence[str]) -> str:
-    """Return comma-separated values with a row for each object and each false alarm: its actual and predicted class."""
-    names = [*classes, "background"]
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["actual", "predicted"])
-    for (predicted, actual), count in np.ndenumerate(evaluation.confusion):
-        writer.writerows([[names[actual], names[predicted]]] * count)
-    return table.getvalue()
-
-
-def picture(evaluation: Evaluation) -> bytes:
-    """Return a sheet as PNG with each image twice: with its true boxes, and with the predicted ones."""
-    tiles = []
-    for pixels, truth, predicted in evaluation.shown:
-        tiles.append(tile(pixels, [(box, TRUTH, "") for box in truth], "truth"))
-        tiles.append(
-            tile(
-                pixels,
-                [(box, PREDICTED, f"{confidence:.2f}") for box, confidence in predicted],
-                f"predicted, from {CONFIDENCE}",
-            )
-        )
-    return grid(tiles)
+    return statistics.median(times)
 
 
 def evaluate_with_report(
-    model: Path, data: Path, imgsz: int, device: int | str | None, classes: Sequence[str], report: Path
+    model: Path,
+    data: Path,
+    imgsz: int,
+    device: int | str | None,
+    classes: Sequence[str],
+    rule: Threshold,
+    report: Path,
 ) -> Evaluation:
     """Measure a model on the test split, as `evaluate` does, and write its report.
+
+    The operating point is chosen on the validation split. All else is measured on the test split.
 
     Args:
         model: The weights. A temporary folder beside them holds Ultralytics' files.
@@ -178,17 +181,36 @@ def evaluate_with_report(
         imgsz: The pixels of the longest side of an image for the model.
         device: As in params.yaml.
         classes: The names of the classes.
-        report: A folder for metrics.json and plots/: the precision-recall curve, the confusion of classes, and a sheet
-            of predicted beside true boxes.
+        rule: `evaluate.threshold` of params.yaml.
+        report: A folder for metrics.json, accuracy.csv (AP by class and size) and plots/: the precision-recall curve,
+            the confusion of classes, the errors by kind, the calibration of confidence, a sheet of predicted beside
+            true boxes, and a sheet of the worst images.
     """
     work = model.parent / ".evaluate"
     try:
-        result = evaluate(model, data, work, imgsz, device)
+        yolo = YOLO(str(model))
+        point = choose(_validate(yolo, data, work, imgsz, device, "val")[1], rule)
+        result, images = _validate(yolo, data, work, imgsz, device, "test", point.threshold)
+        milliseconds = _milliseconds(yolo, data, imgsz, device, "test", point.threshold)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    plots = report / "plots"
-    write_atomic(plots / "precision_recall.tsv", curve_table(result))
-    write_atomic(plots / "confusion.csv", confusion_table(result, classes))
-    write_atomic(plots / "predictions.png", picture(result))
-    write_atomic(report / "metrics.json", json.dumps(result.metrics, indent=2) + "\n")
-    return result
+    evaluation = _evaluation(result, images, milliseconds)
+    rows, bins = accuracies(images, len(classes)), calibration(images)
+    lost = lost_points(images, [image_errors(image) for image in images])
+    in_use = [image_errors(image.above(point.threshold)) for image in images]
+    tested = at_threshold(images, point.threshold)
+    metrics = evaluation.metrics | tables.flat_metrics(tested, rows, lost, bins, len(classes))
+    files: dict[str, str | bytes] = {
+        "accuracy.csv": tables.accuracy_table(rows, classes),
+        "plots/precision_recall.tsv": tables.curve_table(*evaluation.curve),
+        "plots/confusion.csv": tables.confusion_table(evaluation.confusion, classes),
+        "plots/errors.csv": tables.errors_table(lost, in_use),
+        "plots/calibration.csv": tables.calibration_table(bins),
+        "plots/predictions.png": prediction_sheet(images, point.threshold),
+        "plots/worst.png": worst_sheet(images, point.threshold, classes),
+        "metrics.json": json.dumps(metrics, indent=2) + "\n",
+    }
+    for name, content in files.items():
+        write_atomic(report / name, content)
+    warning = point.missed_rule(rule)
+    return Evaluation(metrics, evaluation.curve, evaluation.confusion, images, warning=warning)

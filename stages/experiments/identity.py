@@ -1,4 +1,4 @@
-"""The identity of a result: which files of code decide it.
+"""The identity of a result: which files of code, and which parameters of no training, decide it.
 
 dvc.yaml lists the files that a stage depends on. The result of a stage is decided by these files, but not by the
 stage's own entry file (stages/train.py), which a trial of a study never runs. Every question of the kind "was this
@@ -12,10 +12,12 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from stages.base.paths import ROOT
+from stages.params.file import read
 
 _IGNORED = {"__pycache__", ".DS_Store", "Thumbs.db"}  # names from .dvcignore that occur among code
 
@@ -31,6 +33,15 @@ def code_digests(stage: str = "train") -> Mapping[str, str]:
         stage: A stage of dvc.yaml.
     """
     return {path: _digest(ROOT / path) for path in _code(stage)}
+
+
+@cache
+def evaluation_params() -> Any:
+    """Return the group `evaluate` of params.yaml, which decides an evaluation beside the training keys.
+
+    It is read once in a process, as the code is.
+    """
+    return read(ROOT / "params.yaml").get("evaluate")
 
 
 def code_files(stage: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from stages.base.failures import Failure
 from stages.base.paths import BEST_MODEL, PREPARED_DATA, TEST_METRICS, TRAIN_METRICS
-from stages.experiments.identity import code_digests
+from stages.experiments.identity import code_digests, evaluation_params
 from stages.experiments.lock import Lock, dependencies, outputs, parameters, read_lock
 from stages.params.file import read
 
@@ -67,10 +67,14 @@ def is_test_of_model(trained: str | None, evaluated: str | None) -> bool:
 
 
 def is_test_of_run(lock: Lock) -> bool:
-    """Return whether the test metrics of a run were measured on its model by the present code."""
+    """Return whether the test metrics of a run were measured on its model, by the present code and with its parameters.
+
+    The parameters are those of the group `evaluate`. The caller compares the training keys.
+    """
     trained, read_files = outputs(lock, "train").get(BEST_MODEL), dependencies(lock, "evaluate")
     is_of_model = trained is not None and is_test_of_model(trained, read_files.get(BEST_MODEL))
-    return is_of_model and code_digests("evaluate").items() <= read_files.items()
+    is_of_code = code_digests("evaluate").items() <= read_files.items()
+    return is_of_model and is_of_code and parameters(lock, "evaluate").get("evaluate") == evaluation_params()
 
 
 def is_output(lock: Lock, stage: str, path: str, content: bytes) -> bool:

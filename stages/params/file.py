@@ -1,7 +1,7 @@
 """Read, validate and write params.yaml.
 
-Training keys are at the top level and have Ultralytics' own names. `data` and `tune` are groups. A key that the schema
-does not declare must be a training argument of Ultralytics: `stages.detector.arguments` checks it.
+Training keys are at the top level and have Ultralytics' own names. `data`, `evaluate` and `tune` are groups. A key that
+the schema does not declare must be a training argument of Ultralytics: `stages.detector.arguments` checks it.
 """
 
 from __future__ import annotations

@@ -11,11 +11,13 @@ from sqlalchemy.exc import ArgumentError
 from stages.params.resolution import resolved
 from stages.params.space import Dimension
 
-GROUPS = ("data", "tune")
+GROUPS = ("data", "evaluate", "tune")
 
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 ClassName = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
+_Least = dict[Literal["precision", "recall"], Annotated[float, Field(gt=0, le=1, strict=True)]]
+Threshold = Literal["f1"] | Annotated[_Least, Field(min_length=1, max_length=1)]
 
 
 class _Group(BaseModel):
@@ -70,6 +72,14 @@ class Data(_Group):
         return self
 
 
+class Evaluate(_Group):
+    """The group `evaluate`: the parameters of stage evaluate beside those of the training."""
+
+    threshold: Threshold = Field(
+        description="f1, or one of {precision: 0.9} and {recall: 0.9} with a number over 0, at most 1"
+    )
+
+
 class Tune(_Group):
     """The group `tune`: the parameters of the study and of the decision."""
 
@@ -111,7 +121,7 @@ class Tune(_Group):
 
 
 class Params(BaseModel):
-    """All of params.yaml. All fields but `data`, `tune` and `head` are training arguments of Ultralytics."""
+    """All of params.yaml. All fields but the groups and `head` are training arguments of Ultralytics."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
@@ -140,6 +150,7 @@ class Params(BaseModel):
         | None
     ) = Field(description="null, cpu, mps, or GPU numbers such as 0 or '0,1'")
     data: Data
+    evaluate: Evaluate
     tune: Tune
 
     def training(self) -> dict[str, Any]:

@@ -128,7 +128,9 @@ def _promote(
     if store is None:
         return NOT_REGISTERED
     imgsz = int({**params.written(), **decision.recommended.setting.point}["imgsz"])
-    candidate = staging.Candidate(decision, commit(), data["digest"], imgsz, params.device, as_is)
+    candidate = staging.Candidate(
+        decision, commit(), data["digest"], imgsz, params.device, as_is, params.evaluate.threshold
+    )
     outcome = NOT_REGISTERED
     with tolerated("the model could not be registered: {}") as outage:
         outcome = staging.promote(store, candidate)

@@ -67,7 +67,8 @@ def train_grid(sweeps: Sequence[str], check_more: Callable[[Params, str], None])
 
 def _task(name: str, point: Mapping[str, str], at: Params, params: Params) -> Task:
     values = {key: at.written()[key] for key in point}
-    return Task(name, values, at.training(), LOGS / f"{name}.log", tuple(params.data.classes))
+    classes, threshold = tuple(params.data.classes), params.evaluate.threshold
+    return Task(name, values, at.training(), LOGS / f"{name}.log", classes, threshold)
 
 
 def _finished(tasks: Mapping[str, Task], origin: Origin) -> dict[str, str]:

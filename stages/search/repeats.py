@@ -100,8 +100,9 @@ class Repeater:
 
     def _task(self, repeat: Wanted) -> Task:
         arguments = self._arguments(repeat)
-        identity = [sorted((key, repr(value)) for key, value in arguments.items() if key != "seed")]
-        identity += [sorted(self._made.items()), sorted(code_digests("evaluate").items())]
+        identity: list[Any] = [sorted((key, repr(value)) for key, value in arguments.items() if key != "seed")]
+        threshold = self._params.evaluate.threshold
+        identity += [sorted(self._made.items()), sorted(code_digests("evaluate").items()), threshold]
         name = confirmation_name(hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:6], repeat.seed)
         values = {**repeat.point, "seed": repeat.seed}
-        return Task(name, values, arguments, LOGS / f"{name}.log", tuple(self._params.data.classes))
+        return Task(name, values, arguments, LOGS / f"{name}.log", tuple(self._params.data.classes), threshold)

@@ -42,7 +42,8 @@ class Staged:
 
     Attributes:
         version: The number of the version, as MLflow writes it.
-        tags: Facts about the version: `weights` is the MD5 of its weights, `previous` the version that it replaced.
+        tags: Facts about the version: `weights` is the MD5 of its weights, `threshold` its operating point (0 to 1),
+            `previous` the version that it replaced.
         run_id: The run that made the version.
     """
 
@@ -79,12 +80,12 @@ def weights_of(target: Store, held: Staged, folder: Path) -> Path:
     if "weights" not in held.tags:
         raise Failure(f"{MODEL} version {held.version} has no tag `weights`: it was not registered by this project")
     folder.mkdir(parents=True, exist_ok=True)
-    path = f"{_folder_of(held.tags['weights'])}/artifacts/{_WEIGHTS}"
+    path = f"{_folder_of(held.tags)}/artifacts/{_WEIGHTS}"
     return Path(target.client.download_artifacts(held.run_id, path, str(folder)))
 
 
-def register(target: Store, run_id: str, weights: Path, imgsz: int, tags: Mapping[str, str]) -> str:
-    """Create a version of the model and move staging to it. If a version already has these weights, move to that one.
+def register(target: Store, run_id: str, weights: Path, imgsz: int, confidence: float, tags: Mapping[str, str]) -> str:
+    """Create a version of the model and move staging to it. If a version already is this model, move to that one.
 
     A kill at any moment leaves staging at the old version or at the complete new one. The same call again completes the
     work.
@@ -94,7 +95,8 @@ def register(target: Store, run_id: str, weights: Path, imgsz: int, tags: Mappin
         run_id: The run that keeps the files.
         weights: The model file, which has the names of its classes.
         imgsz: The longest side of the training images in pixels.
-        tags: Facts about the version. `weights` and `previous` are added.
+        confidence: The operating point: boxes over it are the model's answer by default, 0 to 1.
+        tags: Facts about the version. `weights`, `threshold` and `previous` are added.
 
     Returns:
         The version.
@@ -102,16 +104,16 @@ def register(target: Store, run_id: str, weights: Path, imgsz: int, tags: Mappin
     Raises:
         Unreachable: MLflow cannot be used.
     """
-    digest = hashlib.md5(weights.read_bytes()).hexdigest()
+    model = {"weights": hashlib.md5(weights.read_bytes()).hexdigest(), "threshold": f"{confidence}"}
     with FileLock(HOME / "registry.lock"):  # else two runs that end at the same time would both get the same `previous`
         held = staged(target)
-        if held is not None and held.tags.get("weights") == digest:
+        if held is not None and is_model(held, model):
             return held.version
         previous = held.version if held is not None else ""
-        version = _version_with(target, digest)
+        version = _version_with(target, model)
         if version is None:
-            tags = {**tags, "weights": digest, "previous": previous}
-            version = _create(target, run_id, weights, imgsz, tags)
+            tags = {**tags, **model, "previous": previous}
+            version = _create(target, run_id, weights, imgsz, confidence, tags)
         else:
             target.client.set_model_version_tag(MODEL, version, "previous", previous)
         target.client.set_registered_model_alias(MODEL, ALIAS, version)
@@ -148,24 +150,30 @@ def undo(target: Store) -> str:
         return f"{ALIAS} of {MODEL} is at version {previous} again, not at version {held.version}"
 
 
-def _version_with(target: Store, digest: str) -> str | None:
-    """Return the version with these weights, if there is one."""
-    versions = target.client.search_model_versions(f"name = '{MODEL}' AND tags.weights = '{digest}'", max_results=1)
+def is_model(held: Staged, tags: Mapping[str, str]) -> bool:
+    """Return whether a version has the weights and the operating point of these tags."""
+    return all(held.tags.get(name) == tags[name] for name in ("weights", "threshold"))
+
+
+def _version_with(target: Store, tags: Mapping[str, str]) -> str | None:
+    """Return the version with the weights and the operating point of these tags, if there is one."""
+    wanted = f"name = '{MODEL}' AND tags.weights = '{tags['weights']}' AND tags.threshold = '{tags['threshold']}'"
+    versions = target.client.search_model_versions(wanted, max_results=1)
     return str(versions[0].version) if versions else None
 
 
-def _create(target: Store, run_id: str, weights: Path, imgsz: int, tags: Mapping[str, str]) -> str:
+def _create(target: Store, run_id: str, weights: Path, imgsz: int, confidence: float, tags: Mapping[str, str]) -> str:
     """Add the model to the artifacts of its run, then create the version: no version exists without its files."""
     from mlflow import pyfunc  # takes a second to import, and most runs register nothing
 
-    from stages.tracking.served_model import SIGNATURE
+    from stages.tracking.served_model import signature
 
     try:
         target.client.create_registered_model(MODEL)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    path = _folder_of(tags["weights"])
+    path = _folder_of(tags)
     with tempfile.TemporaryDirectory(dir=HOME) as folder:
         named = Path(folder) / _WEIGHTS
         shutil.copyfile(weights, named)
@@ -174,8 +182,8 @@ def _create(target: Store, run_id: str, weights: Path, imgsz: int, tags: Mapping
             model,
             python_model=_CODE,
             artifacts={"weights": str(named)},
-            model_config={"imgsz": imgsz},
-            signature=SIGNATURE,
+            model_config={"imgsz": imgsz, "confidence": confidence},
+            signature=signature(confidence),
             input_example=_EXAMPLE,
             # Listed, so that MLflow does not search for them; without the local part: no index has torch 2.15.0+cpu.
             pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in NEEDED],
@@ -185,9 +193,12 @@ def _create(target: Store, run_id: str, weights: Path, imgsz: int, tags: Mapping
     return str(target.client.create_model_version(MODEL, source, run_id, tags=dict(tags)).version)
 
 
-def _folder_of(digest: str) -> str:
-    """Return the folder of a model among a run's artifacts. Each has its own, so no files are overwritten."""
-    return f"detector/{digest}"
+def _folder_of(tags: Mapping[str, str]) -> str:
+    """Return the folder of a version among a run's artifacts. Each has its own, so no files are overwritten.
+
+    Versions from before operating points have no tag `threshold`.
+    """
+    return "/".join(["detector", tags["weights"], *([tags["threshold"]] if "threshold" in tags else [])])
 
 
 def show_staging(move_back: bool = False) -> None:

@@ -20,25 +20,33 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 NUMBERS = ("confidence", "x1", "y1", "x2", "y2")
-DEFAULTS = {"confidence": 0.25, "iou": 0.7}  # Ultralytics' own
+IOU = 0.7  # Ultralytics' own default
 
-SIGNATURE = ModelSignature(
-    inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, 3))]),
-    outputs=Schema([ColSpec(DataType.string, "label"), *(ColSpec(DataType.double, name) for name in NUMBERS)]),
-    params=ParamSchema([ParamSpec(name, DataType.double, default) for name, default in DEFAULTS.items()]),
-)
+
+def signature(confidence: float) -> ModelSignature:
+    """Return the inputs, outputs and parameters of the model. `confidence` is its default threshold, 0 to 1."""
+    defaults = {"confidence": confidence, "iou": IOU}
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, 3))]),
+        outputs=Schema([ColSpec(DataType.string, "label"), *(ColSpec(DataType.double, name) for name in NUMBERS)]),
+        params=ParamSchema([ParamSpec(name, DataType.double, default) for name, default in defaults.items()]),
+    )
 
 
 class Detector(PythonModel):
     """A YOLO detector for one image at a time."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the file `weights`. `imgsz` in the model's configuration is the training's image size in pixels."""
+        """Load the file `weights`, and the model's configuration.
+
+        `imgsz` is the training's image size in pixels. `confidence` is the default threshold, 0 to 1.
+        """
         _keep_to_itself()
         from ultralytics import YOLO  # here, because MLflow also runs this file to register the model
 
         self._yolo = YOLO(context.artifacts["weights"])
         self._imgsz = int(context.model_config["imgsz"])
+        self._defaults = {"confidence": float(context.model_config["confidence"]), "iou": IOU}
 
     # MLflow 3.17 reads the type of `model_input`, and warns at each load if it is Any or an array of uint8.
     def predict(
@@ -49,8 +57,9 @@ class Detector(PythonModel):
         Args:
             context: Not used.
             model_input: One image, uint8 of shape (height, width, 3), RGB, of any size from 1 by 1 pixel.
-            params: `confidence`, the lowest confidence of a box in the table; `iou`, the overlap of two boxes of one
-                class above which the less confident box is dropped. Both are 0 to 1.
+            params: `confidence`: the boxes over it are in the table, by default those over the operating point of the
+                model; `iou`, the overlap of two boxes of one class above which the less confident box is dropped. Both
+                are 0 to 1.
 
         Returns:
             One row for each box, the most confident first: label, confidence (0 to 1), and the corners x1, y1, x2, y2
@@ -60,7 +69,7 @@ class Detector(PythonModel):
             ValueError: The input is not such an image, or a parameter is out of its range.
         """
         _check(model_input)
-        chosen = DEFAULTS | (params or {})
+        chosen = self._defaults | (params or {})
         (prediction,) = self._yolo.predict(
             np.ascontiguousarray(model_input[..., ::-1]),  # Ultralytics expects arrays in BGR
             imgsz=self._imgsz,

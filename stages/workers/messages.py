@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.params.schema import Threshold
+
 
 @dataclass(frozen=True)
 class Place:
@@ -32,6 +34,7 @@ class Task:
         arguments: All training arguments.
         log: The file for the output of the training.
         classes: The names of the classes, if the model is also evaluated on the test split; else empty.
+        threshold: `evaluate.threshold` of params.yaml, for that evaluation.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Task:
     arguments: dict[str, Any]
     log: Path
     classes: tuple[str, ...] = ()
+    threshold: Threshold = "f1"
 
     @property
     def stages(self) -> tuple[str, ...]:

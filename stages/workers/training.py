@@ -102,7 +102,7 @@ def _train(connection: Connection, folder: Folder, task: Task, start: float) -> 
 
         report = folder.root / "reports" / "evaluate"
         imgsz, device = task.arguments["imgsz"], task.arguments["device"]
-        evaluate_with_report(trained.model, DATA, imgsz, device, task.classes, report)
+        evaluate_with_report(trained.model, DATA, imgsz, device, task.classes, task.threshold, report)
     folder.save(task.name, task.stages)
     metrics = {name: round(value, 5) for name, value in trained.metrics.items()}
     return Done(metrics, trained.train_seconds)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stages.base.files import write_atomic
+
+PLOTS = ("precision_recall.tsv", "confusion.csv", "errors.csv", "calibration.csv", "predictions.png", "worst.png")
 
 
 @dataclass(frozen=True)
 class Evaluation:
     metrics: dict[str, float]
+    images: list[Any] = field(default_factory=list)
+    warning: str = ""
 
 
 def evaluate(
@@ -27,10 +32,12 @@ def evaluate(
 
 
 def evaluate_with_report(
-    model: Path, data: Path, imgsz: int, device: int | str | None, classes: Sequence[str], report: Path
+    model: Path, data: Path, imgsz: int, device: int | str | None, classes: Sequence[str], rule: Any, report: Path
 ) -> Evaluation:
-    found = evaluate(model, data, report, imgsz, device)
-    for name in ("precision_recall.tsv", "confusion.csv", "predictions.png"):
-        write_atomic(report / "plots" / name, "a\tb\n1\t2\n")
-    write_atomic(report / "metrics.json", json.dumps(found.metrics))
-    return found
+    """The operating point is a confidence of 0.4, with a precision and a recall of 0.5."""
+    measured = evaluate(model, data, report, imgsz, device).metrics
+    metrics = {**measured, "threshold": 0.4, "precision_at_threshold": 0.5, "recall_at_threshold": 0.5}
+    for name in ("accuracy.csv", *(f"plots/{name}" for name in PLOTS)):
+        write_atomic(report / name, "a\tb\n1\t2\n")
+    write_atomic(report / "metrics.json", json.dumps(metrics))
+    return Evaluation(metrics)

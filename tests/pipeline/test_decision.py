@@ -84,7 +84,9 @@ def test_a_study_is_confirmed_judged_and_registered_and_no_repeat_is_trained_aga
     version = staging(confirmed)
     assert version.tags["dvc.experiment"] in {row["name"] for row in rows}
     assert f"version {version.version} of person-detector" in text
-    assert version.run_id == runs[version.tags["dvc.experiment"]].info.run_id
+    run = runs[version.tags["dvc.experiment"]]
+    assert version.run_id == run.info.run_id
+    assert float(version.tags["threshold"]) == run.data.metrics["test/threshold"], "its operating point"
 
     before, count = text, len(trained(confirmed))
     assert ran(confirmed.run("dvc", "repro").stdout) == []

@@ -37,7 +37,7 @@ def test_repro_makes_model_metrics_curves_and_pictures(baseline: Project) -> Non
     validation = json.loads(baseline.text("reports/train/metrics.json"))
     test = json.loads(baseline.text("reports/evaluate/metrics.json"))
     assert set(validation) == {"mAP50", "mAP50-95", "precision", "recall", "train_seconds", "step"}
-    assert set(test) == {"mAP50", "mAP50-95", "precision", "recall", "ms_per_image"}
+    assert set(test) >= {"mAP50", "mAP50-95", "precision", "recall", "ms_per_image", "threshold", "lost_missed"}
     assert test["ms_per_image"] > 0
     for picture in ("reports/data/samples.png", "reports/evaluate/plots/predictions.png"):
         assert read_image(baseline.root / picture).shape[1] > 600
@@ -56,9 +56,30 @@ def test_metrics_and_plots_are_shown_in_a_clone_without_data(baseline: Project, 
     assert "mAP50" in clone.run("dvc", "metrics", "show").stdout
     clone.run("dvc", "plots", "show", "--out", "plots")
     page = clone.text("plots/index.html")
-    for part in ("metrics/mAP50.tsv", "Precision and recall on the test split", "Confusion on the test split"):
+    for part in (
+        "metrics/mAP50.tsv",
+        "Precision and recall on the test split",
+        "Confusion on the test split",
+        "Points of mAP50 lost by kind of error",
+        "Calibration on the test split",
+        "worst.png",
+    ):
         assert part in page
     assert list((clone.root / "plots").rglob("*predictions.png"))
+
+
+def test_another_operating_point_is_measured_without_a_training_and_a_wrong_one_changes_nothing(quick: Project) -> None:
+    before = results(quick)
+    done = quick.run("dvc", "exp", "run", "-S", "evaluate.threshold={precision: 1.5}", check=False)
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if "evaluate.threshold" in line]
+    assert "it must be f1, or one of {precision: 0.9} and {recall: 0.9}" in line
+    assert results(quick) == before
+    quick.run("git", "checkout", ".")
+    done = quick.run("dvc", "exp", "run", "-n", "precise", "-S", "evaluate.threshold={precision: 0.9}")
+    assert ran(done.stdout) == ["check", "evaluate"]
+    assert "({precision: 0.9} on the validation split)" in done.stdout
+    assert mlflow_runs(quick)["precise"].data.params["evaluate.threshold.precision"] == "0.9"
 
 
 def test_the_run_is_whole_in_mlflow(baseline: Project) -> None:

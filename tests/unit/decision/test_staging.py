@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +22,12 @@ from stages.experiments import refs
 from stages.tracking import missed, registry
 from stages.tracking import store as tracking_store
 from stages.tracking.store import Store
+from tests.helpers.predictions import by_hand
 
 NAME = "confirm-0a1b2c-s1"
+THRESHOLD = 0.41
+BOX, FAR = (0.0, 0.0, 9.0, 9.0), (50.0, 0.0, 59.0, 9.0)
+IMAGES = [by_hand([(0, *BOX)], [(0.7, 0, *BOX), (0.4, 0, *FAR)])]  # the best F1 is between 0.7 and 0.4
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +70,14 @@ def decided(*tested: float) -> Decision:
     """A setting with these values on the test split; the first is the best on the validation split."""
     repeats = [
         Repeat(
-            "best", NAME if not place else f"confirm-0a1b2c-s{place + 1}", place + 1, 0.9 - place / 100, value, 9.0, 8.0
+            "best",
+            NAME if not place else f"confirm-0a1b2c-s{place + 1}",
+            place + 1,
+            0.9 - place / 100,
+            value,
+            9.0,
+            8.0,
+            THRESHOLD,
         )
         for place, value in enumerate(tested)
     ]
@@ -82,7 +94,16 @@ def staged(store: Store) -> registry.Staged:
     return version
 
 
-def test_the_pretrained_model_is_registered_as_it_is_with_a_run_of_its_own(store: Store, tmp_path: Path) -> None:
+def test_the_pretrained_model_is_registered_as_it_is_with_a_run_of_its_own(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def measure(model: Path, data: Path, work: Path, imgsz: int, device: str, split: str) -> SimpleNamespace:
+        seen.append((model.read_bytes(), imgsz, device, split))
+        return SimpleNamespace(images=IMAGES)
+
+    monkeypatch.setattr(evaluation, "evaluate", measure)
     weights = tmp_path / "derived.pt"
     weights.write_bytes(b"as it is")
     digest = hashlib.sha256(b"as it is").hexdigest()
@@ -98,6 +119,8 @@ def test_the_pretrained_model_is_registered_as_it_is_with_a_run_of_its_own(store
     version = staged(store)
     assert (version.tags["run"], version.tags["test_mAP50"], version.tags["imgsz"]) == (as_is.name, "0.6", "320")
     assert "dvc.experiment" not in version.tags
+    assert seen == [(b"as it is", 320, "cpu", "val")], "its operating point is chosen on the validation split"
+    assert version.tags["threshold"] == "0.55"
     assert version.tags["weights"] == hashlib.md5(b"as it is").hexdigest()
     made = store.find(as_is.name)
     assert made is not None
@@ -122,8 +145,24 @@ def test_the_first_model_gets_the_alias_and_the_same_model_again_changes_nothing
         "this data",
         "128",
     )
+    assert version.tags["threshold"] == f"{THRESHOLD}"
     assert "is already this model" in staging.promote(store, candidate(decided(0.70, 0.72, 0.71)))
     assert staged(store).version == "1"
+
+
+def test_another_operating_point_of_the_same_model_is_another_version(store: Store) -> None:
+    run(store)
+    staging.promote(store, candidate(decided(0.70)))
+    changed = decided(0.70)
+    assert changed.model is not None
+    message = staging.promote(store, candidate(replace(changed, model=replace(changed.model, threshold=0.6))))
+    assert message == (
+        f"version 2 of person-detector ({NAME}) now has the alias `staging`: version 1 has the same weights with the "
+        "threshold 0.41 instead of 0.6."
+    )
+    version = staged(store)
+    assert (version.tags["threshold"], version.tags["previous"]) == ("0.6", "1")
+    assert staging.promote(store, candidate(decided(0.70))).startswith("version 1 of person-detector"), "it exists"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from dvc.repo import Repo
 
 from stages.experiments import identity
-from stages.experiments.identity import code_digests, code_files
+from stages.experiments.identity import code_digests, code_files, evaluation_params
 from tests.helpers.project import SOURCE
 
 DECIDING_STAGES = ("train", "evaluate", "tune")
@@ -27,7 +27,15 @@ EVALUATE = {
     "stages/data/contact_sheet.py",
     "stages/data/images.py",
     "stages/data/labels.py",
+    "stages/detector/average_precision.py",
+    "stages/detector/calibration.py",
+    "stages/detector/errors.py",
     "stages/detector/evaluation.py",
+    "stages/detector/evaluation_tables.py",
+    "stages/detector/matching.py",
+    "stages/detector/operating_point.py",
+    "stages/detector/predictions.py",
+    "stages/detector/sheets.py",
     "stages/detector/ultralytics.py",
 }
 TUNE = {
@@ -86,6 +94,15 @@ def test_the_entry_file_of_a_stage_decides_nothing(root: Path) -> None:
     for stage in DECIDING_STAGES:
         (root / f"stages/{stage}.py").write_text("", encoding="utf-8")
     assert digests() == before
+
+
+def test_the_parameters_of_an_evaluation_are_those_of_the_file_that_the_process_started_with(root: Path) -> None:
+    (root / "params.yaml").write_text("evaluate: {threshold: {precision: 0.9}}\n", encoding="utf-8")
+    evaluation_params.cache_clear()
+    assert evaluation_params() == {"threshold": {"precision": 0.9}}
+    (root / "params.yaml").write_text("evaluate: {threshold: f1}\n", encoding="utf-8")
+    assert evaluation_params() == {"threshold": {"precision": 0.9}}
+    evaluation_params.cache_clear()
 
 
 def test_a_new_file_in_a_folder_changes_the_identity(root: Path) -> None:

@@ -19,6 +19,7 @@ from stages.experiments.results import is_evaluated, is_test_of_run, stale_reaso
 from stages.params.file import dumped, round_trip
 
 CODE = {"stages/evaluator.py": hashlib.md5(b"code").hexdigest()}
+EVALUATE = {"threshold": "f1"}
 DATA = {"path": PREPARED_DATA, "md5": "data.dir"}
 
 
@@ -45,7 +46,7 @@ def lock_text(evaluated: bytes = b"weights", figures: int = 1) -> str:
         "train": {"deps": [DATA], "params": params, "outs": trained},
         "evaluate": {
             "deps": [DATA, entry(BEST_MODEL, evaluated), *code],
-            "params": {"params.yaml": {"imgsz": 64}},
+            "params": {"params.yaml": {"imgsz": 64, "evaluate": EVALUATE}},
             "outs": [entry(TEST_METRICS, run[TEST_METRICS])],
         },
         "tune": {"outs": [{"path": "reports/figures", "md5": "figures.dir", "nfiles": figures}]},
@@ -56,6 +57,7 @@ def lock_text(evaluated: bytes = b"weights", figures: int = 1) -> str:
 @pytest.fixture(autouse=True)
 def code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "code_digests", lambda stage: CODE)
+    monkeypatch.setattr(results, "evaluation_params", lambda: EVALUATE)
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def folder(tmp_path: Path) -> Path:
     """Return a folder with a complete run."""
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages" / "evaluator.py").write_bytes(b"code")
-    (tmp_path / "params.yaml").write_text("epochs: 3\nimgsz: 64\n", encoding="utf-8")
+    (tmp_path / "params.yaml").write_text("epochs: 3\nimgsz: 64\nevaluate: {threshold: f1}\n", encoding="utf-8")
     (tmp_path / "dvc.lock").write_text(lock_text(), encoding="utf-8")
     write(tmp_path, files())
     return tmp_path
@@ -81,11 +83,15 @@ def test_a_complete_run_is_not_stale_and_is_evaluated(folder: Path) -> None:
 
 
 def test_a_changed_parameter_makes_the_results_stale(folder: Path) -> None:
-    (folder / "params.yaml").write_text("epochs: 4\nimgsz: 64\n", encoding="utf-8")
+    (folder / "params.yaml").write_text("epochs: 4\nimgsz: 64\nevaluate: {threshold: f1}\n", encoding="utf-8")
     assert stale_reason(folder) == "epochs in params.yaml was changed since the last run"
     assert is_evaluated(folder), "the evaluation does not depend on epochs"
-    (folder / "params.yaml").write_text("epochs: 3\nimgsz: 96\n", encoding="utf-8")
+    (folder / "params.yaml").write_text("epochs: 3\nimgsz: 96\nevaluate: {threshold: f1}\n", encoding="utf-8")
     assert stale_reason(folder) == "imgsz in params.yaml was changed since the last run"
+    assert not is_evaluated(folder)
+    changed = "epochs: 3\nimgsz: 64\nevaluate: {threshold: {recall: 0.9}}\n"
+    (folder / "params.yaml").write_text(changed, encoding="utf-8")
+    assert stale_reason(folder) == "evaluate in params.yaml was changed since the last run"
     assert not is_evaluated(folder)
 
 
@@ -115,6 +121,9 @@ def test_test_metrics_belong_to_the_model_that_was_evaluated(monkeypatch: pytest
     assert is_test_of_run(parse_lock(lock_text()))
     assert not is_test_of_run(parse_lock(lock_text(evaluated=b"the model before")))
     assert not is_test_of_run(parse_lock(edited_lock(lock_text(), {}, keep=("prepare", "train"))))
+    with monkeypatch.context() as other:
+        other.setattr(results, "evaluation_params", lambda: {"threshold": {"precision": 0.9}})
+        assert not is_test_of_run(parse_lock(lock_text())), "another operating point was asked for"
     monkeypatch.setattr(results, "code_digests", lambda stage: {"stages/evaluator.py": "other"})
     assert not is_test_of_run(parse_lock(lock_text()))
 

@@ -14,7 +14,7 @@ from stages.base.failures import BadParams
 from stages.data.sources import check_source
 from stages.detector.arguments import check_arguments
 from stages.params import file as params_file
-from stages.params.schema import GROUPS, Data, Params, Split, Tune
+from stages.params.schema import GROUPS, Data, Evaluate, Params, Split, Tune
 from tests.helpers.project import SOURCE
 
 VALUES = params_file.read(SOURCE / "params.yaml")
@@ -45,6 +45,7 @@ def test_the_committed_file_is_valid() -> None:
 def test_file_and_schema_have_the_same_keys() -> None:
     assert list(VALUES) == list(Params.model_fields)
     assert list(VALUES["data"]) == list(Data.model_fields)
+    assert list(VALUES["evaluate"]) == list(Evaluate.model_fields)
     assert list(VALUES["tune"]) == list(Tune.model_fields)
     assert list(VALUES["data"]["split"]) == list(Split.model_fields)
 
@@ -54,7 +55,7 @@ def test_dvc_yaml_lists_what_each_stage_reads() -> None:
     training = [key for key in Params.model_fields if key not in GROUPS]
     assert stages["train"]["params"] == training
     assert stages["prepare"]["params"] == ["data"]
-    assert set(stages["evaluate"]["params"]) <= set(training)
+    assert set(stages["evaluate"]["params"]) <= {*training, "evaluate"}
     assert stages["check"]["params"] == [{"params.yaml": None}]
 
 
@@ -92,6 +93,11 @@ def test_every_line_of_the_file_says_why() -> None:
         ("data.imgsz", 8, "pixels from 32"),
         ("data.background", "yes", "true or false"),
         ("data.classes", [], "at least one"),
+        ("evaluate.threshold", "f2", "f1, or one of {precision: 0.9}"),
+        ("evaluate.threshold", 0.4, "f1, or one of {precision: 0.9}"),
+        ("evaluate.threshold", None, "f1, or one of {precision: 0.9}"),
+        ("evaluate.threshold", {}, "f1, or one of {precision: 0.9}"),
+        ("evaluate.threshold", {"precision": 0.9, "recall": 0.9}, "one of {precision: 0.9} and {recall: 0.9}"),
         ("tune.trials", 0, "a whole number from 1"),
         ("tune.timeout", -1, "seconds over 0"),
         ("tune.workers", 0, "a whole number from 1"),
@@ -110,6 +116,29 @@ def test_a_wrong_value_is_one_line_with_key_value_and_what_is_allowed(key: str, 
     assert reprlib.repr(value) in line
     assert allowed in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("least", [0, 1.5, "0.9", True, None])
+@pytest.mark.parametrize("name", ["precision", "recall"])
+def test_a_precision_or_recall_out_of_range_is_one_line(name: str, least: Any) -> None:
+    with pytest.raises(BadParams) as caught:
+        checked(with_value("evaluate.threshold", {name: least}))
+    line = str(caught.value)
+    assert line.startswith("params.yaml: evaluate.threshold: ")
+    assert "is not allowed; it must be f1, or one of {precision: 0.9} and {recall: 0.9}" in line
+    assert "\n" not in line
+    assert line.count("is not allowed") == 1
+
+
+def test_an_unknown_measure_of_the_threshold_is_one_line() -> None:
+    with pytest.raises(BadParams, match=r"evaluate\.threshold: .*is not allowed; it must be f1, or one of") as caught:
+        checked(with_value("evaluate.threshold", {"f1": 0.9}))
+    assert str(caught.value).count("is not allowed") == 1
+
+
+@pytest.mark.parametrize("threshold", ["f1", {"precision": 0.9}, {"recall": 1}])
+def test_the_threshold_may_be_chosen_by_f1_precision_or_recall(threshold: Any) -> None:
+    assert checked(with_value("evaluate.threshold", threshold)).evaluate.threshold == threshold
 
 
 @pytest.mark.parametrize("device", [None, "cpu", "mps", 0, -1, "0", "0,1"])

@@ -39,6 +39,7 @@ from tests.helpers.mlflow_server import (
 IMGSZ = 64
 COLUMNS = ["label", "confidence", "x1", "y1", "x2", "y2"]
 NUMBERS = COLUMNS[1:]
+THRESHOLD = 0.3
 SURE = 0.01  # the lowest confidence of the compared boxes: less confident ones depend on rounding
 
 # The code of a user who has the packages and MLflow's address, but not this repository.
@@ -87,10 +88,10 @@ def new_run(target: Store) -> str:
 def add(target: Store, tmp_path: Path) -> Callable[..., str]:
     """Return a function that registers a model: `add(content)`. The content matters only when the model is loaded."""
 
-    def work(content: bytes, **tags: str) -> str:
+    def work(content: bytes, threshold: float = THRESHOLD, **tags: str) -> str:
         path = tmp_path / "some-weights"
         path.write_bytes(content)
-        return register(target, new_run(target), path, IMGSZ, tags)
+        return register(target, new_run(target), path, IMGSZ, threshold, tags)
 
     return work
 
@@ -139,7 +140,7 @@ class Registered:
 def model(empty: Path, weights: Path) -> Registered:
     shutil.copyfile(empty, empty.with_name("model.db"))
     target = Store(f"sqlite:///{empty.with_name('model.db')}")
-    register(target, new_run(target), weights, IMGSZ, {})
+    register(target, new_run(target), weights, IMGSZ, THRESHOLD, {})
     source = target.client.get_model_version_by_alias(MODEL, ALIAS).source
     return Registered(target, weights, mlflow.pyfunc.load_model(source))
 
@@ -162,7 +163,7 @@ def test_the_model_loads_without_this_repository_and_finds_what_yolo_finds(
     target: Store, weights: Path, picture: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     """It also leaves no file in the home folder, in the working directory or in the temporary folder."""
-    register(target, new_run(target), weights, IMGSZ, {})
+    register(target, new_run(target), weights, IMGSZ, THRESHOLD, {})
     np.save(tmp_path / "picture.npy", picture)
     folders = [tmp_path / name for name in ("home", "work", "temporary")]
     for folder in folders:
@@ -202,9 +203,9 @@ def test_a_server_stores_the_model_and_returns_it(
     other = tmp_path / "other"
     other.write_bytes(b"other")
     assert staged(target) is None
-    assert register(target, new_run(target), weights, IMGSZ, {"mAP50": "0.7"}) == "1"
-    assert register(target, new_run(target), other, IMGSZ, {}) == "2"
-    assert register(target, new_run(target), other, IMGSZ, {}) == "2"
+    assert register(target, new_run(target), weights, IMGSZ, THRESHOLD, {"mAP50": "0.7"}) == "1"
+    assert register(target, new_run(target), other, IMGSZ, THRESHOLD, {}) == "2"
+    assert register(target, new_run(target), other, IMGSZ, THRESHOLD, {}) == "2"
     assert undo(target) == "staging of person-detector is at version 1 again, not at version 2"
     held = staged(target)
     assert held is not None
@@ -254,12 +255,14 @@ def test_without_an_object_the_table_is_empty_and_has_the_same_form(
     assert dict(none.dtypes) == dict(some.dtypes)
 
 
-def test_confidence_and_iou_are_optional(model: Registered, picture: NDArray[np.uint8]) -> None:
+def test_confidence_and_iou_are_optional_and_the_operating_point_is_the_default(
+    model: Registered, picture: NDArray[np.uint8]
+) -> None:
     many = model.loaded.predict(picture, params={"confidence": SURE})
     few = model.loaded.predict(picture, params={"confidence": SURE, "iou": 0.1})
     assert 0 < len(few) < len(many)
     default = model.loaded.predict(picture)
-    assert len(default) == (many["confidence"] > 0.25).sum() > 0
+    assert len(default) == (many["confidence"] > THRESHOLD).sum() > 0
     with pytest.raises(ValueError, match=r"'conf=1.5' is an invalid value"):
         model.loaded.predict(picture, params={"confidence": 1.5})
 
@@ -301,7 +304,7 @@ def test_mlflow_itself_refuses_another_input_by_the_signature(model: Registered,
 def test_the_model_describes_its_input_its_output_and_its_packages(model: Registered) -> None:
     about = model.loaded.metadata
     assert about.get_params_schema().to_dict() == [
-        {"name": "confidence", "type": "double", "default": 0.25, "shape": None},
+        {"name": "confidence", "type": "double", "default": THRESHOLD, "shape": None},
         {"name": "iou", "type": "double", "default": 0.7, "shape": None},
     ]
     assert about.get_output_schema().input_names() == COLUMNS
@@ -330,10 +333,32 @@ def test_each_model_is_a_version_with_the_number_of_the_version_before(
     held = staged(target)
     assert held is not None
     assert held.version == "2"
-    assert held.tags == {"mAP50": "0.8", "weights": hashlib.md5(b"two").hexdigest(), "previous": "1"}
+    assert held.tags == {
+        "mAP50": "0.8",
+        "weights": hashlib.md5(b"two").hexdigest(),
+        "threshold": f"{THRESHOLD}",
+        "previous": "1",
+    }
     assert target.client.get_run(held.run_id).info.experiment_id == target.experiment
     assert weights_of(target, held, tmp_path / "fetched").read_bytes() == b"two"
     assert target.client.get_model_version(MODEL, "1").tags["previous"] == ""
+
+
+def test_another_operating_point_is_another_version_with_files_of_its_own(
+    target: Store, tmp_path: Path, weights: Path
+) -> None:
+    run = new_run(target)
+    for threshold in (0.3, 0.6, 0.3):
+        register(target, run, weights, IMGSZ, threshold, {})
+    assert versions(target) == ["1", "2"]
+    held = staged(target)
+    assert held is not None
+    assert (held.version, held.tags["threshold"]) == ("1", "0.3")
+    assert weights_of(target, held, tmp_path / "fetched").read_bytes() == weights.read_bytes()
+    for number, threshold in (("1", 0.3), ("2", 0.6)):
+        source = target.client.get_model_version(MODEL, number).source
+        defaults = mlflow.pyfunc.load_model(source).metadata.get_params_schema().to_dict()
+        assert defaults[0] == {"name": "confidence", "type": "double", "default": threshold, "shape": None}
 
 
 def test_undo_goes_back_one_version_at_a_time_until_none_is_left(target: Store, add: Callable[..., str]) -> None:
@@ -390,10 +415,10 @@ def test_two_models_of_one_run_do_not_share_files(target: Store, tmp_path: Path)
     run = new_run(target)
     path = tmp_path / "weights"
     path.write_bytes(b"one")
-    register(target, run, path, IMGSZ, {})
+    register(target, run, path, IMGSZ, THRESHOLD, {})
     first = staged(target)
     path.write_bytes(b"two")
-    register(target, run, path, IMGSZ, {})
+    register(target, run, path, IMGSZ, THRESHOLD, {})
     assert first is not None
     assert weights_of(target, first, tmp_path / "fetched").read_bytes() == b"one"
 
@@ -483,6 +508,7 @@ def test_the_command_prints_the_version_in_staging_and_undoes(
         f"staging of person-detector is at version 1, of run {held.run_id}",
         "    mAP50: 0.7",
         "    previous: ",
+        f"    threshold: {THRESHOLD}",
         f"    weights: {hashlib.md5(b'one').hexdigest()}",
     ]
     assert command(monkeypatch, capsys, "undo") == (
