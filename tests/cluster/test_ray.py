@@ -241,6 +241,7 @@ def test_two_drivers_one_of_them_with_a_cluster_share_a_study(
 def test_a_token_is_used_and_a_wrong_one_is_one_line(quick: Project) -> None:
     grid = (sys.executable, "-m", "stages", "grid", "batch=4,8", "lr0=0.001", "--now")
     quick.replace("params.yaml", "  trials_per_gpu: 1 ", "  trials_per_gpu: 2 ")
+    quick.replace("params.yaml", "device: cpu ", "device: null ")
     quick.replace("params.yaml", "  workers: 1 ", "  workers: null ")
     quick.commit()
     with machines(quick.environment({**SLOWLY, **TOKEN}), hidden=quick.root) as cluster:
