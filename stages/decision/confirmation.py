@@ -7,7 +7,7 @@ search has seen neither the other seeds nor the test split.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stages.base.tables import write_table
@@ -53,6 +53,7 @@ class Repeat:
         seconds: The time of the training.
         ms_per_image: Milliseconds for one image; None if it was not measured.
         threshold: The operating point of the model, 0 to 1; None if it was not chosen.
+        matches: The text of matches.csv; empty if it is missing or damaged.
     """
 
     role: Role
@@ -63,6 +64,7 @@ class Repeat:
     seconds: float
     ms_per_image: float | None
     threshold: float | None = None
+    matches: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

@@ -57,4 +57,5 @@ def _repeat_of(role: Role, seed: int, training: FinishedTraining) -> Repeat:
         metrics["train_seconds"],
         tested.get("ms_per_image"),
         tested.get("threshold"),
+        training.matches,
     )

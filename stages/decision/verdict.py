@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.decision.confirmation import CHEAPER, Confirmation, Repeat, Role, Setting
-from stages.decision.significance import Estimate, Verdict, detectable, difference, estimate, verdict_of
+from stages.decision.resampling import ImageDraws, resample
+from stages.decision.significance import Estimate, Interval, Verdict, detectable, difference, estimate, verdict_of
 from stages.detector.as_is import AsIs
 
 
@@ -17,7 +18,8 @@ class SettingResult:
 
     Attributes:
         setting: The setting.
-        tested: mAP50 on the test split, over the seeds. n is 0 for the model without training: no seed changes it.
+        tested: mAP50 on the test split, over the seeds and the test images. n is 0 for the model without training: no
+            seed changes it.
         seconds: Of the fastest training: other work on the machine only adds time.
         ms_per_image: Milliseconds for one image, of the fastest repeat; None if it was not measured.
         minus_best: Its mAP50 on the test split minus that of the best, seed by seed; None for the best itself, or if
@@ -39,12 +41,15 @@ class Decision:
         results: By role: the pretrained model without training, and the settings that have repeats.
         gain: mAP50 of the best minus mAP50 of the baseline, seed by seed; None if they cannot be compared.
         verdict: Whether the best is better than the baseline; None if they cannot be compared.
-        detectable: The true difference that so many seeds detect in 80 of 100 cases; None if it is not known.
+        detectable: The true difference that so many seeds and images detect in 80 of 100 cases; None if it is not
+            known.
         recommended: The pretrained model without training, if no training is distinguishably better. Else the cheapest
             setting that is not distinguishably worse than the best. None without repeats.
         model: The repeat of the recommended setting that is best on the validation split: the model to use.
         over_as_is: mAP50 of the best minus mAP50 of the pretrained model without training, over the seeds; None if one
             of the two does not exist.
+        without_images: Why the intervals cover the seeds alone, as the end of a sentence; empty if they cover the test
+            images too.
     """
 
     results: Mapping[Role, SettingResult]
@@ -54,6 +59,7 @@ class Decision:
     recommended: SettingResult | None
     model: Repeat | None
     over_as_is: Estimate | None = None
+    without_images: str = ""
 
 
 def decide(confirmation: Confirmation, as_is: AsIs | None = None) -> Decision:
@@ -63,23 +69,24 @@ def decide(confirmation: Confirmation, as_is: AsIs | None = None) -> Decision:
         confirmation: The repeats.
         as_is: The pretrained model that the trainings started from; None if they did not start from one.
     """
-    tested = {
-        setting.role: {repeat.seed: repeat.tested for repeat in confirmation.of(setting.role)}
-        for setting in confirmation.settings
-    }
+    models = {repeat.name: (repeat.matches, repeat.tested) for repeat in confirmation.repeats}
+    if as_is is not None:
+        models[as_is.name] = as_is.matches, as_is.tested
+    draws = resample(models)
+    best, baseline = confirmation.of("best"), confirmation.of("baseline")
     results: dict[Role, SettingResult] = {
-        setting.role: _result(setting, confirmation.of(setting.role), tested.get("best", {}))
+        setting.role: _result(setting, repeats, best, draws)
         for setting in confirmation.settings
-        if tested[setting.role]
+        if (repeats := confirmation.of(setting.role))
     }
-    gain = difference(tested.get("best", {}), tested.get("baseline", {}))
+    gain = _minus(best, baseline, draws)
     over_as_is = None
     useful = set(results)
     if as_is is not None and results:
-        gains = {role: estimate(list(values.values())) - as_is.tested for role, values in tested.items() if values}
+        gains = {role: _minus_as_is(confirmation.of(role), as_is, draws) for role in results}
         over_as_is = gains.get("best")
         useful = {role for role, over in gains.items() if verdict_of(over) == "better"}
-        results = {"as is": _without_training(as_is, over_as_is), **results}
+        results = {"as is": _without_training(as_is, over_as_is, draws), **results}
     recommended = _recommended(results, useful) if useful else results.get("as is")
     repeats = confirmation.of(recommended.setting.role) if recommended else []
     if recommended is not None and as_is is not None and recommended.setting.role == "as is":
@@ -88,26 +95,46 @@ def decide(confirmation: Confirmation, as_is: AsIs | None = None) -> Decision:
         results,
         gain,
         verdict_of(gain) if gain else None,
-        detectable(gain.sd, gain.n) if gain else None,
+        detectable(gain.sd, gain.n, gain.images) if gain else None,
         recommended,
         max(repeats, key=lambda repeat: (repeat.validated, -repeat.seed), default=None),
         over_as_is,
+        draws.reason,
     )
 
 
-def _result(setting: Setting, repeats: list[Repeat], best: Mapping[int, float]) -> SettingResult:
-    tested = {repeat.seed: repeat.tested for repeat in repeats}
+def _mean(repeats: Sequence[Repeat], draws: ImageDraws) -> Estimate:
+    names = [repeat.name for repeat in repeats]
+    return estimate([repeat.tested for repeat in repeats]).over_images(draws.mean(names), draws.images)
+
+
+def _minus(repeats: Sequence[Repeat], others: Sequence[Repeat], draws: ImageDraws) -> Estimate | None:
+    """Return the difference between two settings on the test split, seed by seed; None if they share no seed."""
+    values, other_values = ({repeat.seed: repeat.tested for repeat in group} for group in (repeats, others))
+    shared = values.keys() & other_values.keys()
+    names, other_names = ([repeat.name for repeat in group if repeat.seed in shared] for group in (repeats, others))
+    result = difference(values, other_values)
+    return result.over_images(draws.difference(names, other_names), draws.images) if result else None
+
+
+def _minus_as_is(repeats: Sequence[Repeat], as_is: AsIs, draws: ImageDraws) -> Estimate:
+    over = draws.difference([repeat.name for repeat in repeats], [as_is.name])
+    return (_mean(repeats, draws) - as_is.tested).over_images(over, draws.images)
+
+
+def _result(setting: Setting, repeats: list[Repeat], best: list[Repeat], draws: ImageDraws) -> SettingResult:
     return SettingResult(
         setting,
-        estimate(list(tested.values())),
+        _mean(repeats, draws),
         min(repeat.seconds for repeat in repeats),
         min((repeat.ms_per_image for repeat in repeats if repeat.ms_per_image is not None), default=None),
-        difference(tested, best) if setting.role != "best" else None,
+        _minus(repeats, best, draws) if setting.role != "best" else None,
     )
 
 
-def _without_training(as_is: AsIs, best_minus_as_is: Estimate | None) -> SettingResult:
-    tested = Estimate(as_is.tested, as_is.tested, as_is.tested, 0.0, 0)
+def _without_training(as_is: AsIs, best_minus_as_is: Estimate | None, draws: ImageDraws) -> SettingResult:
+    tested = Estimate(as_is.tested, Interval(as_is.tested, as_is.tested), 0.0, 0)
+    tested = tested.over_images(draws.mean([as_is.name]), draws.images)
     setting = Setting("as is", "", {"imgsz": as_is.imgsz}, as_is.validated, 0.0)
     minus_best = -best_minus_as_is if best_minus_as_is is not None else None
     return SettingResult(setting, tested, 0.0, as_is.ms_per_image, minus_best)
@@ -135,16 +162,40 @@ def _recommended(results: Mapping[Role, SettingResult], useful: Collection[Role]
 
 
 def describe(difference: Estimate) -> str:
-    """Return a difference as text: the verdict, the size, the interval and the number of seeds."""
+    """Return a difference as text: the verdict, the size, the interval, and the number of seeds and images."""
     verdict = verdict_of(difference)
     size = f"{difference.mean:+.3f}" if verdict == "not distinguishable" else f"{abs(difference.mean):.3f}"
     limits = ""
-    if difference.n and not math.isfinite(difference.low):
+    interval = difference.interval
+    if not math.isfinite(interval.low):
         limits = "one seed gives no interval"
-    elif difference.n:
-        seeds = f"{difference.n} seed{'s' if difference.n > 1 else ''}"
-        limits = f"95 % interval {difference.low:+.3f} to {difference.high:+.3f}, {seeds}"
+    elif difference.n or difference.images:
+        limits = f"95 % interval {interval.low:+.3f} to {interval.high:+.3f}, {counts(difference)}"
     if verdict == "not distinguishable":
         separator = "; " if limits.startswith("one seed") else ", "
         return f"{verdict} ({separator.join(part for part in (size, limits) if part)})"
     return f"{verdict} by {size} ({limits})" if limits else f"{verdict} by {size}"
+
+
+def counts(estimate: Estimate) -> str:
+    """Return the number of seeds and of test images that an interval comes from, as text."""
+    seeds = [f"{estimate.n} seed{'s' if estimate.n > 1 else ''}"] if estimate.n else []
+    return " and ".join([*seeds, *([f"{estimate.images.n} test images"] if estimate.images else [])])
+
+
+def larger_uncertainty(difference: Estimate) -> str:
+    """Return which interval of a difference is wider, that over seeds or that over images, as a sentence.
+
+    It is empty if one of the two is not known.
+    """
+    if difference.images is None or not difference.n or not math.isfinite(difference.seeds.low):
+        return ""
+    intervals = {
+        f"the {difference.n} seeds": (difference.seeds, "more seeds"),
+        f"the {difference.images.n} test images": (difference.images.limits, "more test images"),
+    }
+    (larger, (wide, remedy)), (smaller, (narrow, _)) = sorted(intervals.items(), key=lambda item: -item[1][0].width)
+    return (
+        f"The larger uncertainty is that of {larger} (95 % interval {wide.low:+.3f} to {wide.high:+.3f}), not that of "
+        f"{smaller} ({narrow.low:+.3f} to {narrow.high:+.3f}), so {remedy} would narrow the result most."
+    )

@@ -9,7 +9,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class AsIs:
         validated: mAP50 on the validation split, 0 to 1.
         tested: mAP50 on the test split, 0 to 1.
         ms_per_image: Milliseconds for one image.
+        matches: The text of matches.csv for the test split; empty if it is not known.
     """
 
     model: str
@@ -44,6 +45,7 @@ class AsIs:
     validated: float
     tested: float
     ms_per_image: float
+    matches: str = field(default="", repr=False)
 
     @property
     def name(self) -> str:
@@ -88,6 +90,7 @@ def measure(arguments: Mapping[str, Any], data: Path, code: Mapping[str, str]) -
         return None
     from stages.detector.evaluation import evaluate  # the imports take seconds, and most runs start from no weights
     from stages.detector.head import class_names, start_from
+    from stages.detector.matches import matches_table
     from stages.detector.ultralytics import torch
 
     start = start_from(arguments["model"], arguments["head"], class_names(data), arguments["seed"])
@@ -104,8 +107,13 @@ def measure(arguments: Mapping[str, Any], data: Path, code: Mapping[str, str]) -
     else:
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as work:
-            val, test = (evaluate(weights, data, Path(work), imgsz, device, split).metrics for split in ("val", "test"))
+            val, test = (evaluate(weights, data, Path(work), imgsz, device, split) for split in ("val", "test"))
         torch.cuda.empty_cache()  # frees the memory for a training on several GPUs, which runs in other processes
-        results = {"validated": val["mAP50"], "tested": test["mAP50"], "ms_per_image": test["ms_per_image"]}
+        results = {
+            "validated": val.metrics["mAP50"],
+            "tested": test.metrics["mAP50"],
+            "ms_per_image": test.metrics["ms_per_image"],
+            "matches": matches_table(test.matches, class_names(data)),
+        }
         write_atomic(path, json.dumps(results))
     return AsIs(arguments["model"], arguments["head"], weights, digest, imgsz, start.kept, **results)

@@ -21,6 +21,7 @@ from stages.detector import evaluation_tables as tables
 from stages.detector.average_precision import accuracies
 from stages.detector.calibration import calibration
 from stages.detector.errors import image_errors, lost_points
+from stages.detector.matches import ImageMatches, matches_table
 from stages.detector.operating_point import DEFAULT, at_threshold, choose
 from stages.detector.predictions import ImagePredictions, image_predictions
 from stages.detector.sheets import prediction_sheet, worst_sheet
@@ -45,6 +46,7 @@ class Evaluation:
         confusion: The number of objects of each class (column) that were predicted as each class (row), at IoU 0.45.
             The last row and column are the background. Integers of shape (classes + 1, classes + 1).
         images: The predictions for each image of the split, in Ultralytics' order.
+        matches: Which of them Ultralytics counts as correct, in the same order.
         warning: A sentence if no threshold reaches what `evaluate.threshold` asks for; else empty.
     """
 
@@ -52,25 +54,30 @@ class Evaluation:
     curve: tuple[NDArray[np.float64], NDArray[np.float64]]
     confusion: NDArray[np.int64]
     images: list[ImagePredictions]
+    matches: list[ImageMatches]
     warning: str = field(default="", kw_only=True)
 
 
 class _Validator(DetectionValidator):
     """Ultralytics' validator, which here keeps the predictions, and counts confusions also if it draws no plots."""
 
-    def __init__(self, images: list[ImagePredictions], confidence: float, **arguments: Any) -> None:
+    def __init__(
+        self, images: list[ImagePredictions], matches: list[ImageMatches], confidence: float, **arguments: Any
+    ) -> None:
         """Prepare a validation.
 
         Args:
             images: A list that gets the predictions for each image.
+            matches: A list that gets what Ultralytics counts as correct in each image.
             confidence: The least confidence of a prediction that is counted as a confusion.
             arguments: Those of Ultralytics.
         """
         super().__init__(**arguments)
-        self._images, self._confidence = images, confidence
+        self._images, self._matches, self._confidence = images, matches, confidence
 
     def update_metrics(self, preds: list[dict[str, Any]], batch: dict[str, Any]) -> None:
         super().update_metrics(preds, batch)
+        matched = self.metrics.stats["tp"][-len(preds) :]  # of each image, at ten IoUs from 0.5
         for number, prediction in enumerate(preds):
             truth, predicted = self._prepare_batch(number, batch), self._prepare_pred(prediction)
             self.confusion_matrix.process_batch(predicted, truth, conf=self._confidence)
@@ -79,9 +86,12 @@ class _Validator(DetectionValidator):
             without_border = np.array([left, top, left, top])
             boxes, classes, confidences = (predicted[key].cpu().numpy() for key in ("bboxes", "cls", "conf"))
             true_boxes, true_classes = (truth[key].cpu().numpy() for key in ("bboxes", "cls"))
+            path = Path(truth["im_file"])
+            labels = true_classes.astype(np.int64), classes.astype(np.int64)
+            self._matches.append(ImageMatches(path.name, *labels, confidences, matched[number][:, 0].astype(bool)))
             self._images.append(
                 image_predictions(
-                    Path(truth["im_file"]),
+                    path,
                     (width * gain_x, height * gain_y),
                     (true_boxes.reshape(-1, 4) - without_border, true_classes),
                     (boxes - without_border, classes, confidences),
@@ -110,17 +120,18 @@ def evaluate(
         confidence: The least confidence of a prediction that is timed or counted as a confusion.
     """
     yolo = YOLO(str(model))
-    result, images = _validate(yolo, data, work, imgsz, device, split, confidence)
-    return _evaluation(result, images, _milliseconds(yolo, data, imgsz, device, split, confidence))
+    result, images, matches = _validate(yolo, data, work, imgsz, device, split, confidence)
+    return _evaluation(result, images, matches, _milliseconds(yolo, data, imgsz, device, split, confidence))
 
 
 def _validate(
     yolo: YOLO, data: Path, work: Path, imgsz: int, device: int | str | None, split: str, confidence: float = DEFAULT
-) -> tuple[Any, list[ImagePredictions]]:
-    """Return Ultralytics' results for a split, and the predictions for each image."""
+) -> tuple[Any, list[ImagePredictions], list[ImageMatches]]:
+    """Return Ultralytics' results for a split, the predictions for each image, and which of them are correct."""
     images: list[ImagePredictions] = []
+    matches: list[ImageMatches] = []
     result = yolo.val(
-        validator=partial(_Validator, images, confidence),
+        validator=partial(_Validator, images, matches, confidence),
         data=str((data / "data.yaml").resolve()),
         split=split,
         imgsz=imgsz,
@@ -131,10 +142,12 @@ def _validate(
         name="val",
         exist_ok=True,
     )
-    return result, images
+    return result, images, matches
 
 
-def _evaluation(result: Any, images: list[ImagePredictions], milliseconds: float) -> Evaluation:
+def _evaluation(
+    result: Any, images: list[ImagePredictions], matches: list[ImageMatches], milliseconds: float
+) -> Evaluation:
     box = result.box
     recalls = np.linspace(0, 1, RECALLS)
     precisions = np.array([np.interp(recalls, box.px, precision) for precision in box.prec_values])
@@ -144,6 +157,7 @@ def _evaluation(result: Any, images: list[ImagePredictions], milliseconds: float
         (recalls, precisions),
         result.confusion_matrix.matrix.astype(np.int64),
         images,
+        matches,
     )
 
 
@@ -182,19 +196,19 @@ def evaluate_with_report(
         device: As in params.yaml.
         classes: The names of the classes.
         rule: `evaluate.threshold` of params.yaml.
-        report: A folder for metrics.json, accuracy.csv (AP by class and size) and plots/: the precision-recall curve,
-            the confusion of classes, the errors by kind, the calibration of confidence, a sheet of predicted beside
-            true boxes, and a sheet of the worst images.
+        report: A folder for metrics.json, accuracy.csv (AP by class and size), matches.csv (the predictions of each
+            image) and plots/: the precision-recall curve, the confusion of classes, the errors by kind, the calibration
+            of confidence, a sheet of predicted beside true boxes, and a sheet of the worst images.
     """
     work = model.parent / ".evaluate"
     try:
         yolo = YOLO(str(model))
         point = choose(_validate(yolo, data, work, imgsz, device, "val")[1], rule)
-        result, images = _validate(yolo, data, work, imgsz, device, "test", point.threshold)
+        result, images, matches = _validate(yolo, data, work, imgsz, device, "test", point.threshold)
         milliseconds = _milliseconds(yolo, data, imgsz, device, "test", point.threshold)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    evaluation = _evaluation(result, images, milliseconds)
+    evaluation = _evaluation(result, images, matches, milliseconds)
     rows, bins = accuracies(images, len(classes)), calibration(images)
     lost = lost_points(images, [image_errors(image) for image in images])
     in_use = [image_errors(image.above(point.threshold)) for image in images]
@@ -202,6 +216,7 @@ def evaluate_with_report(
     metrics = evaluation.metrics | tables.flat_metrics(tested, rows, lost, bins, len(classes))
     files: dict[str, str | bytes] = {
         "accuracy.csv": tables.accuracy_table(rows, classes),
+        "matches.csv": matches_table(matches, classes),
         "plots/precision_recall.tsv": tables.curve_table(*evaluation.curve),
         "plots/confusion.csv": tables.confusion_table(evaluation.confusion, classes),
         "plots/errors.csv": tables.errors_table(lost, in_use),
@@ -213,4 +228,4 @@ def evaluate_with_report(
     for name, content in files.items():
         write_atomic(report / name, content)
     warning = point.missed_rule(rule)
-    return Evaluation(metrics, evaluation.curve, evaluation.confusion, images, warning=warning)
+    return Evaluation(metrics, evaluation.curve, evaluation.confusion, images, matches, warning=warning)

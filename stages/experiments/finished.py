@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from stages.base.git import baseline_name, git
-from stages.base.paths import FIGURES, ROOT, TEST_METRICS, TRAIN_CURVES, TRAIN_METRICS, main_root
+from stages.base.paths import FIGURES, ROOT, TEST_MATCHES, TEST_METRICS, TRAIN_CURVES, TRAIN_METRICS, main_root
 from stages.base.tables import write_table
 from stages.experiments import refs
 from stages.experiments.lock import Lock, dependencies, parse_lock
@@ -32,6 +32,7 @@ class FinishedTraining:
         metrics: mAP50, mAP50-95, precision and recall on the validation split (0 to 1); train_seconds; step.
         tested: The same on the test split, and ms_per_image; empty if the present code has not measured them.
         curve: mAP50 on the validation split after each epoch; empty if it cannot be read.
+        matches: The text of matches.csv, of the same evaluation as `tested`; empty if it is missing or damaged.
     """
 
     name: str
@@ -40,6 +41,7 @@ class FinishedTraining:
     metrics: dict[str, float]
     tested: dict[str, float] = field(default_factory=dict)
     curve: tuple[float, ...] = ()
+    matches: str = field(default="", repr=False)
 
 
 @dataclass
@@ -64,9 +66,10 @@ class _Files(NamedTuple):
     train_metrics: bytes | None
     test_metrics: bytes | None
     curve: bytes | None = None
+    matches: bytes | None = None
 
 
-_PATHS = ("dvc.lock", TRAIN_METRICS, TEST_METRICS, f"{TRAIN_CURVES}/mAP50.tsv")
+_PATHS = ("dvc.lock", TRAIN_METRICS, TEST_METRICS, f"{TRAIN_CURVES}/mAP50.tsv", TEST_MATCHES)
 
 
 class Unreadable(Exception):
@@ -136,8 +139,9 @@ def _read(experiment: str | None, base: str, files: _Files, digests: Mapping[str
         raise Unreadable(f"its dvc.lock or {TRAIN_METRICS} is damaged or of another form") from error
     if not digests.items() <= sources.items():
         return None
-    tested = _test_numbers(lock, files.test_metrics)
-    return FinishedTraining(experiment or baseline_name(base), kind, arguments, metrics, tested, _curve(files.curve))
+    tested, name = _test_numbers(lock, files.test_metrics), experiment or baseline_name(base)
+    matches = _matches(lock, files.matches) if tested else ""
+    return FinishedTraining(name, kind, arguments, metrics, tested, _curve(files.curve), matches)
 
 
 def _figures(lock: Lock) -> int:
@@ -154,6 +158,12 @@ def _test_numbers(lock: Lock, metrics: bytes | None) -> dict[str, float]:
         return _numbers(lock, "evaluate", TEST_METRICS, metrics)
     except (LookupError, TypeError, ValueError):  # a training without its test is a training as well
         return {}
+
+
+def _matches(lock: Lock, content: bytes | None) -> str:
+    """Return the text of matches.csv; empty if it is missing, or not the one that dvc.lock describes."""
+    is_whole = content is not None and is_output(lock, "evaluate", TEST_MATCHES, content)
+    return content.decode() if content is not None and is_whole else ""
 
 
 def _curve(content: bytes | None) -> tuple[float, ...]:

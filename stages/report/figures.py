@@ -24,6 +24,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from stages.base.formatting import plain, words
 from stages.decision.confirmation import Confirmation, Role
 from stages.decision.evidence import Evidence, Row
+from stages.decision.significance import Interval
 from stages.decision.verdict import Decision
 from stages.experiments.noise import Noise
 from stages.report.best_so_far import Band, Curve
@@ -208,12 +209,12 @@ def confirmation(confirmed: Confirmation, decision: Decision) -> bytes:
         axis.plot(*zip(*points, strict=True), color=GREY, linewidth=1.2, zorder=1)
         ends[seed] = points[-1]
     tested = [decision.results[role].tested for role in roles]
-    limits = [limit for estimate in tested for limit in (estimate.low, estimate.high)]
+    known = [estimate.seeds for estimate in tested] + [it.images.limits for it in tested if it.images is not None]
+    limits = [limit for interval in known for limit in (interval.low, interval.high)]
     values = [repeat.tested for repeat in confirmed.repeats] + [limit for limit in limits if math.isfinite(limit)]
     if (as_is := decision.results.get("as is")) is not None:
         values.append(as_is.tested.mean)
         axis.axhline(as_is.tested.mean, color=GREEN, linestyle="--", linewidth=2, label="as is, without training")
-        _legend(figure, axis)
     room = 0.1 * max(max(values) - min(values), 0.01)
     height = -math.inf
     for seed, (place, value) in sorted(ends.items(), key=lambda item: item[1]):  # labels must not overlap
@@ -225,17 +226,37 @@ def confirmation(confirmed: Confirmation, decision: Decision) -> bytes:
         repeats = [repeat.tested for repeat in confirmed.of(role)]
         axis.scatter([place] * len(repeats), repeats, marker=mark, color=colour, s=80, zorder=2)
         if estimate.n > 1:
-            half = estimate.high - estimate.mean
-            axis.errorbar(
-                place - 0.12, estimate.mean, half, color=colour, marker="_", capsize=8, linewidth=3, markersize=18
-            )
+            _bar(axis, place, estimate.mean, estimate.seeds, "over seeds")
+        if estimate.images is not None:
+            _bar(axis, place, estimate.mean, estimate.images.limits, "over test images")
+    if axis.get_legend_handles_labels()[1]:
+        _legend(figure, axis)
     axis.set_ylim(max(min(values) - room, -0.02), max(min(max(values) + room, 1.02), height + room))
     labels = [f"{role}\n{_wrapped(decision.results[role].setting.point)}" for role in roles]
     axis.set_xticks(range(len(roles)), labels)
     axis.set_xlim(-0.5, len(roles) - 0.4)
     _style(axis, "", TEST)
-    axis.set_title("Repeats with other seeds: each result, mean and 95 % interval", loc="left", fontsize=15)
+    axis.set_title("Repeats with other seeds: each result, and the mean with its intervals", loc="left", fontsize=15)
     return png(figure)
+
+
+def _bar(axis: Axes, place: int, mean: float, interval: Interval, name: str) -> None:
+    """Draw an interval and its mean to the left of the results at a place of the axis."""
+    left, colour = (0.12, BLACK) if name == "over seeds" else (0.24, RED)
+    below, above = max(0.0, mean - interval.low), max(0.0, interval.high - mean)
+    label = f"95 % interval {name}" if not place else None
+    bar = axis.errorbar(
+        place - left,
+        mean,
+        [[below], [above]],
+        color=colour,
+        marker="_",
+        capsize=8,
+        linewidth=3,
+        markersize=18,
+        label=label,
+    )
+    bar.lines[2][0].set_linestyle("-" if name == "over seeds" else ":")
 
 
 def _wrapped(point: Mapping[str, Any]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from stages.decision.significance import Estimate
+from stages.decision.significance import Estimate, Interval
+from stages.decision.verdict import counts
 
 
 def fixed(value: float | None, digits: int = 3) -> str:
@@ -17,22 +18,30 @@ def bold_if_best(value: float | None, best: float) -> str:
     return f"**{fixed(value)}**" if value == best else fixed(value)
 
 
-def interval(estimate: Estimate, sign: str = "") -> str:
-    """Return the 95 % interval of an estimate.
+def limits(interval: Interval, sign: str = "") -> str:
+    """Return a 95 % interval.
 
     Args:
-        estimate: The estimate.
+        interval: The interval.
         sign: `+` shows the sign of positive numbers too.
     """
-    if not math.isfinite(estimate.low):
+    if not math.isfinite(interval.low):
         return "none from one seed"
-    return f"{estimate.low:{sign}.3f} to {estimate.high:{sign}.3f}"
+    return f"{interval.low:{sign}.3f} to {interval.high:{sign}.3f}"
+
+
+def intervals(estimate: Estimate, sign: str = "") -> list[str]:
+    """Return the intervals of an estimate over seeds, and, if it is known, over test images and over both."""
+    over_seeds = limits(estimate.seeds, sign) if estimate.n else "no seed plays a part"
+    if estimate.images is None:
+        return [over_seeds]
+    return [over_seeds, limits(estimate.images.limits, sign), limits(estimate.interval, sign)]
 
 
 def mean(estimate: Estimate) -> str:
-    """Return the mean of an estimate, with its interval and the number of values if seeds changed it."""
-    if not estimate.n:
+    """Return the mean of an estimate, with its interval and the number of seeds and images if they changed it."""
+    if not estimate.n and estimate.images is None:
         return fixed(estimate.mean)
-    if not math.isfinite(estimate.low):
+    if not math.isfinite(estimate.interval.low):
         return f"{estimate.mean:.3f} (n = 1)"
-    return f"{estimate.mean:.3f} (95 % interval {interval(estimate)}, n = {estimate.n})"
+    return f"{estimate.mean:.3f} (95 % interval {limits(estimate.interval)}, {counts(estimate)})"

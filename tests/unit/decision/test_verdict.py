@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages.decision.confirmation import Confirmation, Repeat, Role, Setting
-from stages.decision.significance import Estimate, detectable, difference, estimate, verdict_of
+from stages.decision.significance import Estimate, Interval, detectable, difference, estimate, verdict_of
 from stages.decision.verdict import decide, describe
 from stages.detector.as_is import AsIs
 from stages.experiments.noise import Noise, noise
@@ -34,12 +34,12 @@ def confirmed(tested: dict[Role, list[float]], seconds: dict[Role, float] = SECO
 def test_an_interval_is_that_of_students_t() -> None:
     result = estimate([0.70, 0.74, 0.72])
     assert result.mean == pytest.approx(0.72)
-    assert result.high - result.mean == pytest.approx(4.302653 * 0.02 / math.sqrt(3), rel=1e-6)
+    assert result.seeds.high - result.mean == pytest.approx(4.302653 * 0.02 / math.sqrt(3), rel=1e-6)
     assert result.n == 3
 
 
 def test_one_value_has_no_interval_and_no_value_is_an_error() -> None:
-    assert estimate([0.7]).low == -math.inf
+    assert estimate([0.7]).seeds.low == -math.inf
     assert verdict_of(estimate([0.7])) == "not distinguishable"
     assert "one seed gives no interval" in describe(estimate([0.7]))
     with pytest.raises(ValueError, match="no values"):
@@ -127,7 +127,7 @@ def test_the_pretrained_model_is_recommended_if_no_training_is_distinguishably_b
     assert decision.model is not None
     assert (decision.model.role, decision.model.name, decision.model.tested) == ("as is", "as-is-000000-320", 0.6)
     assert decision.results["as is"].minus_best is not None
-    assert decision.results["as is"].minus_best.high == pytest.approx(-decision.over_as_is.low)
+    assert decision.results["as is"].minus_best.seeds.high == pytest.approx(-decision.over_as_is.seeds.low)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_training_that_is_distinguishably_better_than_the_pretrained_model_is_
     [(0.1, "better by 0.100"), (-0.1, "worse by 0.100"), (0.0001, "not distinguishable (+0.000)")],
 )
 def test_two_numbers_without_seeds_differ_if_three_digits_show_it(value: float, words: str) -> None:
-    assert describe(Estimate(value, value, value, 0.0, 0)) == words
+    assert describe(Estimate(value, Interval(value, value), 0.0, 0)) == words
 
 
 def test_a_cheap_setting_that_is_no_better_than_no_training_is_not_recommended() -> None:

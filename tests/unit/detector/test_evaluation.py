@@ -17,11 +17,13 @@ from stages.detector import evaluation, head
 from stages.detector.average_precision import SIZES, accuracies
 from stages.detector.evaluation import Evaluation, evaluate, evaluate_with_report
 from stages.detector.head import start_from
+from stages.detector.matches import read_matches
 from stages.detector.operating_point import at_threshold, choose
 from stages.detector.training import train
 from stages.detector.ultralytics import torch
 from stages.params import file as params_file
 from tests.helpers import data as group
+from tests.helpers.matches import plain_map50
 from tests.helpers.photographs import WEIGHTS, make_zip, real
 from tests.helpers.predictions import by_pycocotools
 from tests.helpers.prepared import prepared_data  # noqa: F401 - a fixture
@@ -33,6 +35,7 @@ LOST = {"lost_localisation", "lost_duplicate", "lost_background", "lost_missed"}
 FILES = {
     "metrics.json",
     "accuracy.csv",
+    "matches.csv",
     "plots/calibration.csv",
     "plots/confusion.csv",
     "plots/errors.csv",
@@ -91,6 +94,16 @@ def test_the_numbers_of_ultralytics_are_those_of_a_plain_evaluation(
     for name in METRICS - {"ms_per_image"}:
         assert report[0].metrics[name] == plain.metrics[name]
     assert (report[0].curve[1] == plain.curve[1]).all()
+
+
+def test_map50_of_the_predictions_of_each_image_is_that_of_the_metrics(
+    report: tuple[Evaluation, Path], data: Path
+) -> None:
+    result, folder = report
+    matches = read_matches((folder / "matches.csv").read_text(encoding="utf-8"))
+    assert matches.images == tuple(sorted(path.name for path in (data / "images" / "test").iterdir()))
+    assert matches.classes["person"].objects.sum() == sum(len(image.truth_classes) for image in result.images)
+    assert plain_map50(matches) == pytest.approx(result.metrics["mAP50"], abs=2e-5)
 
 
 def test_the_operating_point_is_chosen_on_the_validation_split_and_measured_on_the_test_split(

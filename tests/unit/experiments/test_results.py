@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stages.base.paths import BEST_MODEL, PREPARED_DATA, TEST_METRICS, TRAIN_METRICS
+from stages.base.paths import BEST_MODEL, PREPARED_DATA, TEST_MATCHES, TEST_METRICS, TRAIN_METRICS
 from stages.experiments import finished, refs, results
 from stages.experiments.finished import FinishedTraining, Unreadable
 from stages.experiments.lock import Incomplete, edited_lock, parse_lock, read_lock
@@ -30,8 +30,9 @@ def entry(path: str, content: bytes) -> dict[str, Any]:
 
 def files(**changed: bytes) -> dict[str, bytes]:
     """Return the content of the files of a run by their path; `changed` replaces some, by their key here."""
-    content = {"model": b"weights", "trained": b'{"mAP50": 0.5, "step": 3}', "tested": b'{"mAP50": 0.4}', **changed}
-    paths = {"model": BEST_MODEL, "trained": TRAIN_METRICS, "tested": TEST_METRICS}
+    content = {"model": b"weights", "trained": b'{"mAP50": 0.5, "step": 3}', "tested": b'{"mAP50": 0.4}'}
+    content |= {"matches": b"image,class", **changed}
+    paths = {"model": BEST_MODEL, "trained": TRAIN_METRICS, "tested": TEST_METRICS, "matches": TEST_MATCHES}
     return {paths[key]: value for key, value in content.items()}
 
 
@@ -47,7 +48,7 @@ def lock_text(evaluated: bytes = b"weights", figures: int = 1) -> str:
         "evaluate": {
             "deps": [DATA, entry(BEST_MODEL, evaluated), *code],
             "params": {"params.yaml": {"imgsz": 64, "evaluate": EVALUATE}},
-            "outs": [entry(TEST_METRICS, run[TEST_METRICS])],
+            "outs": [entry(path, run[path]) for path in (TEST_MATCHES, TEST_METRICS)],
         },
         "tune": {"outs": [{"path": "reports/figures", "md5": "figures.dir", "nfiles": figures}]},
     }
@@ -146,7 +147,8 @@ def test_the_kind_of_a_run_follows_from_its_name_and_its_figures(
 
 def saved(monkeypatch: pytest.MonkeyPatch, lock: str, content: Mapping[str, bytes]) -> FinishedTraining | None:
     """Return the training of an experiment with these files."""
-    run = finished._Files(lock.encode(), content.get(TRAIN_METRICS), content.get(TEST_METRICS))
+    paths = (TRAIN_METRICS, TEST_METRICS, "no curve", TEST_MATCHES)
+    run = finished._Files(lock.encode(), *(content.get(path) for path in paths))
     monkeypatch.setattr(refs, "experiments", lambda: {"murky-beth": ("revision", "start")})
     monkeypatch.setattr(finished, "_files_of", lambda revisions: iter([run]))
     return finished.finished_training("murky-beth")
@@ -155,7 +157,9 @@ def saved(monkeypatch: pytest.MonkeyPatch, lock: str, content: Mapping[str, byte
 def test_a_finished_training_has_its_metrics_and_those_of_the_test_of_its_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    expected = FinishedTraining("murky-beth", "grid", {"epochs": 3}, {"mAP50": 0.5, "step": 3.0}, {"mAP50": 0.4})
+    expected = FinishedTraining(
+        "murky-beth", "grid", {"epochs": 3}, {"mAP50": 0.5, "step": 3.0}, {"mAP50": 0.4}, (), "image,class"
+    )
     assert saved(monkeypatch, lock_text(), files()) == expected
     tuned = saved(monkeypatch, lock_text(figures=6), files())
     assert tuned is not None
@@ -167,7 +171,17 @@ def test_a_finished_training_has_its_metrics_and_those_of_the_test_of_its_model(
     ):
         training = saved(monkeypatch, lock, content)
         assert training is not None
-        assert training.tested == {}
+        assert (training.tested, training.matches) == ({}, "")
+
+
+def test_predictions_of_images_that_are_missing_or_not_those_of_the_evaluation_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    older = {path: content for path, content in files().items() if path != TEST_MATCHES}
+    for content in (files(matches=b"image,other"), older):
+        training = saved(monkeypatch, lock_text(), content)
+        assert training is not None
+        assert (training.tested, training.matches) == ({"mAP50": 0.4}, "")
 
 
 def test_metrics_of_another_run_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

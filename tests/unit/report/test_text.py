@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,15 @@ from stages.decision.evidence import Evidence
 from stages.decision.verdict import decide
 from stages.detector.as_is import AsIs
 from stages.report.text import Report, ReportInputs, render
-from tests.helpers.study_tables import DATA, STUDY, confirmed, read_tables, trial_rows, write_tables
+from tests.helpers.study_tables import (
+    DATA,
+    STUDY,
+    confirmed,
+    read_tables,
+    trial_rows,
+    with_predictions,
+    write_tables,
+)
 
 
 def written(study: Evidence, confirmation: Confirmation | None = None, **others: Any) -> Report:
@@ -65,6 +74,42 @@ def test_the_verdict_comes_first_with_its_interval_and_the_recommended_values_ar
     assert block is not None
     assert "epochs: 5" in block[1]
     assert "would have been found in 80 of 100 cases" in text
+
+
+def test_the_intervals_over_seeds_over_images_and_over_both_are_shown_and_the_larger_uncertainty_is_named(
+    study: Evidence,
+) -> None:
+    confirmation = with_predictions(confirmed(study))
+    report = written(study, confirmation)
+    gain = decide(confirmation).gain
+    assert gain is not None
+    assert gain.images is not None
+    lines = report.text.splitlines()
+    assert lines[2].endswith(", 3 seeds and 64 test images).**")
+    assert lines[4].startswith("- The larger uncertainty is that of the ")
+    assert report.text.count("The larger uncertainty is that of the ") == 2
+    assert "| over seeds | over images | over both |" in report.text
+    spans = (gain.seeds, gain.images.limits, gain.interval)
+    columns = " | ".join(f"{span.low:+.3f} to {span.high:+.3f}" for span in spans)
+    assert f"| best minus baseline | 3 | {gain.mean:+.3f} | {columns} |" in report.text
+    assert "1,000 draws of 64 images" in report.text
+    assert "With 3 seeds and 64 test images, and with this spread" in report.text
+    assert "| best | " in report.text
+    assert "the intervals over both cover other seeds, and other test images" in report.text
+
+
+def test_without_the_predictions_of_one_repeat_the_intervals_are_over_seeds_and_a_line_says_so(
+    study: Evidence, full: Report
+) -> None:
+    complete = with_predictions(confirmed(study))
+    damaged = [*complete.repeats[:-1], replace(complete.repeats[-1], matches="damaged")]
+    text = written(study, Confirmation(complete.settings, damaged, {})).text
+    line = "The intervals cover the seeds alone and not the test images, because reports/evaluate/matches.csv of "
+    assert f"- {line}{damaged[-1].name} cannot be read." in text
+    assert "over both" not in text
+    assert "larger uncertainty" not in text
+    assert f"- {line}confirm-000000-s1 is missing or damaged." in full.text
+    assert "one test split of 64 images" in full.text
 
 
 def test_each_figure_of_the_text_is_drawn_and_each_that_is_drawn_is_in_the_text(study: Evidence, full: Report) -> None:
