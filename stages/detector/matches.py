@@ -70,9 +70,10 @@ def matches_table(images: Iterable[ImageMatches], classes: Sequence[str]) -> str
     """Return the predictions as comma-separated values: a row for each image and each class that occurs in it.
 
     Columns: image (name of the file); class (empty if the image has no object and no prediction that counts); objects
-    (the number of true objects of the class); correct and wrong (the confidences of the predictions of the class that find
-    an object at IoU 0.5, and of the others; lists, each from high to low, 0 to 1). Wrong predictions below the least
-    confident correct one of the split are left out: they are most of all, and change no mAP50 of any of its images.
+    (the number of true objects of the class); correct (the confidences of the predictions of the class that find an
+    object at IoU 0.5) and wrong (those of the others): lists from high to low, 0 to 1. Wrong predictions below the
+    least confident correct one of the split are left out: they are most of all, and change mAP50 of no choice of the
+    images.
 
     Args:
         images: The images in any order; the rows are in the order of their names.
