@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from stages.decision.confirmation import Confirmation, Repeat, Role, Setting
 from stages.decision.resampling import ImageDraws, draw, map50, resample
 from stages.decision.significance import Estimate, ImageInterval, Interval, detectable, estimate
 from stages.decision.verdict import Decision, decide, larger_uncertainty
+from stages.detector.as_is import AsIs
 from stages.detector.matches import ClassMatches, Matches
 from tests.helpers.matches import liking, plain_map50, predictions, random_images, table, true_map50
 
@@ -95,6 +97,30 @@ def test_a_model_without_its_table_or_with_another_one_leaves_no_draws_and_is_na
         assert reason in draws.reason
         assert (draws.images, dict(draws.values)) == (0, {})
         assert draws.mean(["run-a"]) is None
+
+
+def test_the_pretrained_model_is_compared_image_by_image_and_has_an_interval_over_images_of_its_own() -> None:
+    random = np.random.default_rng(0)
+    images = random_images(30, random)
+    models = {f"best-{seed}": predictions(images, SKILL, random) for seed in (1, 2, 3)}
+    repeats = [
+        Repeat("best", name, int(name[-1]), 0.7, plain_map50(matches), 9.0, 8.0, None, table(matches))
+        for name, matches in models.items()
+    ]
+    before = predictions(images, 0.0, random)
+    facts = ("yolov8n.pt", "keep", Path("w.pt"), "0" * 64, 320, ("person",), 0.55)
+    as_is = AsIs(*facts, plain_map50(before), 9.0, table(before))
+    decision = decide(Confirmation(SETTINGS[1:], repeats, {}), as_is)
+    own, over = decision.results["as is"].tested, decision.over_as_is
+    assert over is not None
+    assert own.images is not None
+    assert own.interval == own.images.limits, "no seed plays a part"
+    values = [map50(matches, draw(30)) for matches in (*models.values(), before)]
+    expected = estimate([repeat.tested for repeat in repeats]) - as_is.tested
+    assert over == expected.over_images(np.mean(values[:3], axis=0) - values[3], 30)
+    unknown = decide(Confirmation(SETTINGS[1:], repeats, {}), AsIs(*facts, plain_map50(before), 9.0))
+    assert unknown.without_images == f"reports/evaluate/matches.csv of {as_is.name} is missing or damaged"
+    assert unknown.over_as_is == expected
 
 
 # Simulated reports ----------------------------------------------------------------------------------------------------
