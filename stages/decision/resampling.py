@@ -64,6 +64,8 @@ def resample(models: Mapping[str, tuple[str, float]]) -> ImageDraws:
         if not values:
             images = matches.images
             counts = np.vstack([np.ones(len(images)), draw(len(images))])
+        if len(images) < 2:
+            return ImageDraws(reason="the test split has a single image")
         if matches.images != images:
             return ImageDraws(reason=f"{name} was tested on other images than {next(iter(models))}")
         whole, *drawn = map50(matches, counts)

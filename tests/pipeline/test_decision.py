@@ -74,6 +74,7 @@ def test_a_study_is_confirmed_judged_and_registered_and_no_repeat_is_trained_aga
     for row in trials(confirmed):
         assert row["name"] in text
     assert "**Best against baseline, test split: " in text.partition("## ")[0]
+    assert ", 2 seeds and 4 test images)" in text.partition("## ")[0], "the predictions of the repeats were not read"
     assert text.partition("\n# Decision")[2].splitlines()[2] in (decided.root.parent / "output").read_text(
         encoding="utf-8"
     )

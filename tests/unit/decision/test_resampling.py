@@ -87,6 +87,8 @@ def test_a_model_without_its_table_or_with_another_one_leaves_no_draws_and_is_na
     other = predictions(random_images(13, random), SKILL, random)
     good = (table(matches), plain_map50(matches))
     assert resample({"run-a": good}).reason == ""
+    single = predictions(random_images(1, random), 9.0, random)
+    assert resample({"run-a": (table(single), plain_map50(single))}).reason == "the test split has a single image"
     for bad, reason in (
         (("", 0.5), "reports/evaluate/matches.csv of run-b is missing or damaged"),
         (("a\tb\n", 0.5), "reports/evaluate/matches.csv of run-b cannot be read"),

@@ -106,6 +106,7 @@ def test_without_the_predictions_of_one_repeat_the_intervals_are_over_seeds_and_
     text = written(study, Confirmation(complete.settings, damaged, {})).text
     line = "The intervals cover the seeds alone and not the test images, because reports/evaluate/matches.csv of "
     assert f"- {line}{damaged[-1].name} cannot be read." in text
+    assert text.count(damaged[-1].name + " cannot be read") == 1
     assert "over both" not in text
     assert "larger uncertainty" not in text
     assert f"- {line}confirm-000000-s1 is missing or damaged." in full.text
