@@ -5,8 +5,8 @@ pair varies less than each result does.
 
 There are two sources of uncertainty. Other seeds would give other models: the interval over seeds is Student's. Other
 test images would measure the same models differently: the interval over images is the expanded percentile interval of a
-bootstrap (Hesterberg, What Teachers Should Know about the Bootstrap, The American Statistician 69, 2015), which is wider
-than the plain one if there are few images, as Student's is. Each end of the interval over both lies as far from the mean as the root of the sum of
+bootstrap, which allows for few images as Student's does (Hesterberg, What Teachers Should Know about the Bootstrap, The
+American Statistician 69, 2015). Each end of the interval over both lies as far from the mean as the root of the sum of
 the squares of the two distances. Such an interval holds the true mean at least as often as it says if the two sources
 are independent and normal (Banerjee, Approximate confidence interval for linear functions of means of k populations
 when the population variances are not equal, Sankhya 22, 1960). The luck of one model with one image is in both
