@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=40)
     parser.add_argument("--kills", type=int, default=3)
     options = parser.parse_args()
-    rates = ",".join(f"{0.001 + number * 0.0001:.4f}" for number in range(options.points))
+    rates = ",".join(f"{0.00105 + number * 0.0001:.5f}" for number in range(options.points))
     grid = ["-m", "stages", "grid", f"lr0={rates}"]
     now, queue = at_once(grid), queued(grid)
     for name, (seconds, count) in (("--now", now), ("DVC's queue, -j 2", queue)):

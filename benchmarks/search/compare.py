@@ -80,8 +80,9 @@ def steps(ended: list[Ended]) -> Steps:
 
 
 def open_table(name: str) -> Table:
-    """Return a recorded table by its name."""
-    return Table(TABLES / f"{name}.csv", CONTINUOUS)
+    """Return a recorded table by its name. Without repeats, it has the noise of the table `drawn`."""
+    drawn = None if name == "drawn" else open_table("drawn")
+    return Table(TABLES / f"{name}.csv", CONTINUOUS, drawn)
 
 
 def plays(name: str, method: Method, workers: int, trials: int, seeds: Sequence[int], bad: bool = False) -> list[Steps]:

@@ -52,14 +52,15 @@ class Table:
         best: The greatest `end` of all points.
     """
 
-    def __init__(self, path: Path, continuous: Mapping[str, bool]) -> None:
+    def __init__(self, path: Path, continuous: Mapping[str, bool], noise: Table | None = None) -> None:
         """Read a table.
 
         Args:
             path: The CSV file.
             continuous: The keys between whose values results are interpolated, each with whether it is logarithmic.
+            noise: A table whose repeats give the noise if this table has none of its own.
         """
-        self._continuous = continuous
+        self._continuous, self._other = continuous, noise
         rows = read_rows(path)
         self.keys = [key for key in rows[0] if key not in ("seed", "mAP50", "curve", "seconds", *TEXTS)]
         self.axes = {key: sorted({row[key] for row in rows}) for key in self.keys}
@@ -112,7 +113,7 @@ class Table:
             for row in seeds:
                 curve = (np.array(row["curve"]) - mean.curve) * scale
                 residuals.append((mean.end, Result(curve, (row["mAP50"] - mean.end) * scale)))
-        return residuals
+        return residuals or (self._other._residuals if self._other is not None else [])
 
     def _neighbours(self, key: str, value: Any) -> list[tuple[Any, float]]:
         """Return the values of a key in the table next to a value, each with its weight."""

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The results of the pipeline, spelt as in dvc.yaml and dvc.lock: relative to the repository, separated by `/`.
 PREPARED_DATA = "data/prepared"
 DATA_SUMMARY = "reports/data/summary.json"
+STUDY_READY = "reports/study/ready"
 STUDY_SUMMARY = "reports/study/study.json"
 BEST_MODEL = "models/best.pt"
 TRAIN_METRICS = "reports/train/metrics.json"

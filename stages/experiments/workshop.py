@@ -27,6 +27,7 @@ from stages.base.paths import (
     FIGURES,
     PREPARED_DATA,
     ROOT,
+    STUDY_READY,
     TEST_METRICS,
     TRAIN_METRICS,
     main_root,
@@ -106,9 +107,10 @@ class Workshop:
                 shutil.copyfile(top / name, target)
             else:
                 target.unlink(missing_ok=True)
-        for name in [*code_files("train"), *code_files("evaluate")]:  # also files that are not in git yet
-            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, self.root / name)
+        for name in [*code_files("train"), *code_files("evaluate"), STUDY_READY]:  # also files that are not in git yet
+            if (ROOT / name).is_file():
+                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, self.root / name)
 
     def _link_data(self) -> None:
         """Link the prepared data into the folder, because DVC requires the dependencies of a run."""

@@ -95,10 +95,13 @@ class _Steps:
 
     def __init__(self, values: Sequence[Any]) -> None:
         self._values, self.levels = list(values), len(values) - 1
+        self._numbers = {value: rank / max(self.levels, 1) for rank, value in enumerate(values)}
 
     def number(self, value: Any) -> float:
         if not isinstance(value, int | float):
             return 0.0
+        if value in self._numbers:
+            return self._numbers[value]
         rank = float(np.interp(value, self._values, range(len(self._values))))
         return rank / max(self.levels, 1)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import norm
@@ -29,6 +31,7 @@ class ForecastPruner(BasePruner):
     def __init__(self, distributions: Distributions) -> None:
         """Create the pruner of a search space."""
         self._encoding = Encoding(distributions)
+        self._likely: tuple[int, NDArray[np.int64] | None] = (0, None)  # the number of ended trainings, draws
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         if trial.last_step is None or trial.last_step >= trial.user_attrs["epochs"]:
@@ -38,7 +41,10 @@ class ForecastPruner(BasePruner):
         if best is None:
             return False
         observed = observations(curves, len(self._encoding.keys))
-        forecast = Forecast(observed, self._encoding.is_category)
+        ended = sum(not training.is_running for training in curves)
+        among = self._likely[1] if self._likely[0] == ended else None  # an epoch does not change the draws much
+        forecast = Forecast(observed, self._encoding.is_category, among)
+        self._likely = (ended, forecast.likely)
         mean, deviation = forecast.at(self._encoding.row(trial.params)[None])
         spread = math.hypot(deviation[0], forecast.noise)  # of the result, not of the level of its setting
         return bool(norm.sf((best - mean[0]) / spread) < HOPE)

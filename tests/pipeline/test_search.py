@@ -217,6 +217,13 @@ def test_the_users_tree_index_and_queue_are_not_touched(quick: Project) -> None:
 # Failures -------------------------------------------------------------------------------------------------------------
 
 
+def test_a_study_needs_no_committed_reports(quick: Project) -> None:
+    quick.run("git", "rm", "-rq", "reports")
+    quick.commit("no reports")
+    quick.run(sys.executable, "-m", "stages.study")
+    assert {trial["state"] for trial in trials(quick)} == {"complete"}
+
+
 def test_a_failed_trial_is_told_with_its_log_and_replaced(quick: Project) -> None:
     quick.replace("params.yaml", "  trials: 4", "  trials: 6")
     quick.replace("params.yaml", "  sampler: auto", "  sampler: random")

@@ -70,8 +70,8 @@ def test_if_no_threshold_does_what_is_asked_the_nearest_is_taken_and_one_line_sa
 
 
 def test_equal_confidences_are_kept_or_left_out_together() -> None:
-    point = choose(split("oxoo", [0.9, 0.5, 0.5, 0.5]), {"precision": 0.8})
-    assert (point.threshold, point.precision, point.recall) == pytest.approx((0.7, 1.0, 1 / 3))
+    point = choose(split("oox", [0.9, 0.5, 0.5]), "f1")
+    assert (point.threshold, point.precision, point.recall) == pytest.approx((0.25, 2 / 3, 1.0))
 
 
 def test_the_threshold_is_between_two_confidences_so_that_rounding_changes_nothing() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ from benchmarks.search.table import Table
 
 SEEDS = range(24)
 TABLE = "drawn"
-Play = Callable[[str, int], list[Steps]]
 
 
 @pytest.fixture(scope="module")
@@ -21,18 +20,13 @@ def table() -> Table:
     return open_table(TABLE)
 
 
-@pytest.fixture(scope="module")
-def played() -> Play:
-    """Return a function that plays a method with a number of workers; each is played once."""
-    known: dict[tuple[str, int], list[Steps]] = {}
-    methods = {method.name: method for method in METHODS}
+METHOD = {method.name: method for method in METHODS}
 
-    def once(name: str, workers: int) -> list[Steps]:
-        if (name, workers) not in known:
-            known[name, workers] = plays(TABLE, methods[name], workers, 8, SEEDS)
-        return known[name, workers]
 
-    return once
+@cache
+def played(name: str, method: str, workers: int) -> list[Steps]:
+    """Play a method on a table with a number of workers; each is played once."""
+    return plays(name, METHOD[method], workers, 8, SEEDS)
 
 
 def regret(table: Table, played: list[Steps], trials: int) -> float:
@@ -50,23 +44,21 @@ def test_a_table_gives_what_was_trained_and_values_between(table: Table) -> None
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_after_8_trials_the_default_has_at_most_half_of_the_regret_of_tpe(
-    table: Table, played: Play, workers: int
-) -> None:
-    tpe = regret(table, played("TPE and median pruner", workers), 8)
-    assert regret(table, played(DEFAULT.name, workers), 8) <= tpe / 2
+@pytest.mark.parametrize("name", [TABLE, "other_drawn"])
+def test_after_8_trials_the_default_has_at_most_half_of_the_regret_of_tpe(name: str, workers: int) -> None:
+    table = open_table(name)
+    tpe = regret(table, played(name, "TPE and median pruner", workers), 8)
+    assert regret(table, played(name, DEFAULT.name, workers), 8) <= tpe / 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_at_the_cost_of_the_grid_the_default_is_at_its_best_and_over_random_search(
-    table: Table, played: Play, workers: int
-) -> None:
+def test_at_the_cost_of_the_grid_the_default_is_at_its_best_and_over_random_search(table: Table, workers: int) -> None:
     grid = grid_orders(TABLE, table)[0]
     cost = float(grid.time[-1]) / workers
-    default = played(DEFAULT.name, workers)
+    default = played(TABLE, DEFAULT.name, workers)
     assert np.mean([play.at(cost) >= grid.value[-1] - 1e-9 for play in default]) >= 0.8
-    assert lead(default, played("random search", workers), cost) >= 0.9
+    assert lead(default, played(TABLE, "random search", workers), cost) >= 0.9
 
 
-def test_the_pruner_does_not_stop_the_best(played: Play) -> None:
-    assert sum(play.lost for workers in (1, 2) for play in played(DEFAULT.name, workers)) <= 1
+def test_the_pruner_does_not_stop_the_best() -> None:
+    assert sum(play.lost for workers in (1, 2) for play in played(TABLE, DEFAULT.name, workers)) <= 1
