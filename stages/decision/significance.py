@@ -6,12 +6,12 @@ pair varies less than each result does.
 There are two sources of uncertainty. Other seeds would give other models: the interval over seeds is Student's. Other
 test images would measure the same models differently: the interval over images is the expanded percentile interval of a
 bootstrap, which allows for few images as Student's does (Hesterberg, What Teachers Should Know about the Bootstrap, The
-American Statistician 69, 2015). Each end of the interval over both lies as far from the mean as the root of the sum of
-the squares of the two distances. Such an interval holds the true mean at least as often as it says if the two sources
-are independent and normal (Banerjee, Approximate confidence interval for linear functions of means of k populations
-when the population variances are not equal, Sankhya 22, 1960). The luck of one model with one image is in both
-intervals, so the interval over both is a little too wide rather than too narrow (as in Owen and Eckles, Bootstrapping
-data arrays of arbitrary order, Annals of Applied Statistics 6, 2012).
+American Statistician 69, 2015), around the measured mean. Each end of the interval over both lies as far from the mean
+as the root of the sum of the squares of the two distances. Such an interval holds the true mean at least as often as it
+says if the two sources are independent and normal (Banerjee, Approximate confidence interval for linear functions of
+means of k populations when the population variances are not equal, Sankhya 22, 1960). The luck of one model with one
+image is in both intervals, so the interval over both is a little too wide rather than too narrow (as in Owen and
+Eckles, Bootstrapping data arrays of arbitrary order, Annals of Applied Statistics 6, 2012).
 """
 
 from __future__ import annotations
@@ -105,6 +105,9 @@ class Estimate:
     def over_images(self, draws: NDArray[np.float64] | None, images: int) -> Estimate:
         """Return the estimate with its interval over the test images.
 
+        The draws are moved so that their mean is that of the estimate: mAP50 of images that repeat is too high, by up
+        to a third of the standard error if mAP50 is low.
+
         Args:
             draws: The mean on each bootstrap draw of the images, of shape (draws,), NaN without an object; None if it
                 is not known.
@@ -115,7 +118,7 @@ class Estimate:
         draws = draws[np.isfinite(draws)]
         correction = math.sqrt(images / (images - 1))
         tail = norm.cdf(-correction * t.ppf((1 + LEVEL) / 2, images - 1))
-        low, high = np.quantile(draws, [tail, 1 - tail])
+        low, high = self.mean + np.quantile(draws - draws.mean(), [tail, 1 - tail])
         error = correction * float(draws.std(ddof=1))
         return replace(self, images=ImageInterval(Interval(float(low), float(high)), error, images))
 

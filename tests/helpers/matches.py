@@ -37,16 +37,28 @@ def liking(images: Images, spread: float, random: np.random.Generator) -> NDArra
 
 
 def predictions(
-    images: Images, skill: float, random: np.random.Generator, liked: NDArray[np.float64] | float = 0.0
+    images: Images,
+    skill: float,
+    random: np.random.Generator,
+    liked: NDArray[np.float64] | float = 0.0,
+    wrong: float = 1.6,
 ) -> Matches:
-    """Return the predictions of a model: it finds an object with the probability 1 / (1 + exp(-skill)) on average."""
+    """Return the predictions of a model.
+
+    Args:
+        images: The images.
+        skill: It finds an object in an image of mean ease with the probability 1 / (1 + exp(-skill)).
+        random: A source of random numbers.
+        liked: How much easier each image is for this model, of shape (images,).
+        wrong: The number of wrong predictions in an image of mean ease.
+    """
     count, ease = len(images.objects), images.ease + liked
     of_object = np.repeat(np.arange(count), images.objects)
     found = of_object[random.random(len(of_object)) < 1 / (1 + np.exp(-skill - ease[of_object]))]
-    wrong = np.repeat(np.arange(count), random.poisson(np.exp(0.5 - 0.4 * ease)))
-    sure = np.concatenate([random.beta(4, 3, len(found)), random.beta(1.2, 4, len(wrong))])
+    alarms = np.repeat(np.arange(count), random.poisson(wrong * np.exp(-0.4 * ease)))
+    sure = np.concatenate([random.beta(4, 3, len(found)), random.beta(1.2, 4, len(alarms))])
     correct = np.arange(len(sure)) < len(found)
-    part = ClassMatches(images.objects, np.concatenate([found, wrong]), sure, correct)
+    part = ClassMatches(images.objects, np.concatenate([found, alarms]), sure, correct)
     return Matches(tuple(f"{number:06d}.jpg" for number in range(count)), {"person": part})
 
 

@@ -176,6 +176,25 @@ def _parts(name: str) -> tuple[Role, str]:
     return ("best" if role == "best" else "baseline"), seed
 
 
+@pytest.mark.parametrize(("skill", "wrong"), [(1.0, 15.0), (0.0, 15.0)])
+def test_the_interval_over_images_also_covers_a_low_value_which_draws_with_repeated_images_exceed(
+    skill: float, wrong: float
+) -> None:
+    random = np.random.default_rng(0)
+    truth = plain_map50(predictions(random_images(50_000, random), skill, random, wrong=wrong))
+    assert truth < 0.4
+    counts, covered, excess = draw(40, 300), [], []
+    for _ in range(300):
+        matches = predictions(random_images(40, random), skill, random, wrong=wrong)
+        draws = map50(matches, counts)
+        result = estimate([plain_map50(matches)]).over_images(draws, 40)
+        assert result.images is not None
+        covered.append(result.images.limits.low <= truth <= result.images.limits.high)
+        excess.append(draws.mean() - result.mean)
+    assert np.mean(excess) > 0, "this world is no test of the centre"
+    assert 0.92 <= np.mean(covered) <= 0.98
+
+
 def is_calibrated(decisions: list[Decision], truth: float) -> None:
     """Check the coverage of the intervals over images of a setting and of the difference: 92 to 98 %."""
     of_settings = [decision.results[role].tested.images for decision in decisions for role in ("baseline", "best")]
