@@ -106,17 +106,9 @@ def measure_pair(number: int, trials: int, workers: int) -> Pair:
         workers: Trainings at once.
     """
     with fresh_clone() as clone:
-        params = clone / "params.yaml"
-        text = params.read_text(encoding="utf-8")
-        for old, new in (
-            ("  trials: 16 ", f"  trials: {trials + 1} "),
-            ("  workers: null", f"  workers: {workers}"),
-            ("  pruner: median", "  pruner: none"),
-            ("  seed: 0             # of the sampler", f"  seed: {number}  # of the sampler"),
-        ):
-            assert old in text, old
-            text = text.replace(old, new)
-        params.write_text(text, encoding="utf-8")
+        tune = {"trials": trials + 1, "workers": workers, "pruner": "none", "patience": "null", "confirm_seeds": 0}
+        values = [f"tune.{key}={value}" for key, value in {**tune, "seed": number}.items()]
+        run([sys.executable, "-m", "stages", "preset", "drawn", *values], clone)
         run([sys.executable, "-m", "dvc", "repro", "prepare"], clone)
         arguments = _arguments(clone)  # before the study, which writes the best point to params.yaml
         storage = f"sqlite:///{clone.as_posix()}/.study/benchmark.db"
