@@ -24,6 +24,7 @@ from stages.base.paths import (
     CONFIRMATION,
     DATA,
     DECISION,
+    EXPORT_METRICS,
     FIGURES,
     PREPARED_DATA,
     ROOT,
@@ -36,7 +37,7 @@ from stages.experiments.lock import edited_lock, parameters, read_lock
 from stages.params.file import PARAMS, read, with_values
 from stages.params.schema import Params
 
-_FOLDERS = [Path(path).parent for path in (BEST_MODEL, TRAIN_METRICS, TEST_METRICS)]
+_FOLDERS = [Path(path).parent for path in (BEST_MODEL, TRAIN_METRICS, TEST_METRICS, EXPORT_METRICS)]
 _RESULTS: tuple[str | Path, ...] = (*_FOLDERS, DECISION, CONFIRMATION, FIGURES)  # of an earlier run
 _IDENTITY = {f"GIT_{role}_{field}": "study" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
 
