@@ -20,13 +20,22 @@ import numpy as np
 from stages.base import failures
 from stages.base.failures import Failure
 from stages.base.files import write_atomic
-from stages.base.paths import DATA, EXPORT_METRICS, MODEL, ROOT, TEST_METRICS
+from stages.base.paths import (
+    DATA,
+    EXPORT_METRICS,
+    EXPORTED,
+    MODEL,
+    NOT_EXPORTED,
+    ONNX_MODEL,
+    ROOT,
+    TEST_METRICS,
+)
 from stages.data.contact_sheet import grid
 from stages.detector.formats import FILES, write_readme
 from stages.params import file as params_file
 
-ONNX = MODEL.with_suffix(".onnx")
-EXPORTED = MODEL.parent / "exported"
+ONNX = ROOT / ONNX_MODEL
+OTHERS = ROOT / EXPORTED
 METRICS = ROOT / EXPORT_METRICS
 
 
@@ -73,14 +82,14 @@ def _threshold() -> float:
 
 def _keep(work: Path) -> None:
     """Move the exported files to their places. DVC requires each of its outs, also without the file for it."""
-    shutil.rmtree(EXPORTED, ignore_errors=True)
+    shutil.rmtree(OTHERS, ignore_errors=True)
     onnx = work / FILES["onnx"]
     if onnx.is_file():
         onnx.replace(ONNX)
     else:
-        write_atomic(ONNX, "This is no model: export.formats in params.yaml does not name onnx.\n")
+        write_atomic(ONNX, NOT_EXPORTED)
     write_readme(work)
-    work.replace(EXPORTED)
+    work.replace(OTHERS)
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def test_the_stage_keeps_the_files_and_without_a_format_writes_every_out_that_dv
     places = {
         "MODEL": tmp_path / "models" / "best.pt",
         "ONNX": tmp_path / "models" / "best.onnx",
-        "EXPORTED": tmp_path / "models" / "exported",
+        "OTHERS": tmp_path / "models" / "exported",
         "METRICS": tmp_path / "reports" / "export" / "metrics.json",
         "ROOT": tmp_path,
         "DATA": data,
@@ -245,15 +245,15 @@ def test_the_stage_keeps_the_files_and_without_a_format_writes_every_out_that_dv
 
     run("onnx", "torchscript")
     assert facts(places["ONNX"])["threshold"] == str(THRESHOLD)
-    assert {path.name for path in places["EXPORTED"].iterdir()} == {"README.md", "best.torchscript"}
-    assert (places["EXPORTED"] / "README.md").read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
+    assert {path.name for path in places["OTHERS"].iterdir()} == {"README.md", "best.torchscript"}
+    assert (places["OTHERS"] / "README.md").read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
     assert "onnx_mAP50" in json.loads(places["METRICS"].read_text(encoding="utf-8"))
     assert capsys.readouterr().out.startswith("onnx: mAP50 0.")
     assert {path.name for path in places["MODEL"].parent.iterdir()} == {"best.pt", "best.onnx", "exported"}
 
     run()
     assert places["ONNX"].read_text(encoding="utf-8").startswith("This is no model")
-    assert {path.name for path in places["EXPORTED"].iterdir()} == {"README.md"}
+    assert {path.name for path in places["OTHERS"].iterdir()} == {"README.md"}
     assert json.loads(places["METRICS"].read_text(encoding="utf-8")) == {}
     assert cv2.imread(str(places["METRICS"].with_name("boxes.png"))) is not None
     assert capsys.readouterr().out == "export.formats is empty: nothing is exported\n"
