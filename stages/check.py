@@ -1,4 +1,4 @@
-"""Stage check: params.yaml is valid, and its model, its classes and its device exist.
+"""Stage check: params.yaml is valid, and its model, its classes, its device and the packages of its formats exist.
 
     python -m stages.check
 
@@ -16,6 +16,7 @@ from stages.base.paths import REPORTS
 from stages.data.sources import check_source
 from stages.detector import weights
 from stages.detector.arguments import check_arguments
+from stages.detector.formats import check_formats
 from stages.params import file as params_file
 from stages.params.schema import Params
 
@@ -24,6 +25,7 @@ def main() -> None:
     """Validate params.yaml, fetch the weights, look for the device, and write a marker that never changes."""
     params = params_file.load(check_more=check_arguments)
     check_source(params)
+    check_formats(params.export.formats)
     weights.model_file(params.model)
     if params.model.endswith(".pt"):
         _check_weights(params)

@@ -14,14 +14,21 @@ DATA_SUMMARY = "reports/data/summary.json"
 STUDY_READY = "reports/study/ready"
 STUDY_SUMMARY = "reports/study/study.json"
 BEST_MODEL = "models/best.pt"
+ONNX_MODEL = "models/best.onnx"
+EXPORTED = "models/exported"
+"""The other formats, and a page that says how to run best.onnx."""
 TRAIN_METRICS = "reports/train/metrics.json"
 TRAIN_CURVES = "reports/train/plots/metrics"
 TEST_METRICS = "reports/evaluate/metrics.json"
 TEST_MATCHES = "reports/evaluate/matches.csv"
+EXPORT_METRICS = "reports/export/metrics.json"
 DECISION = "reports/decision.md"
 CONFIRMATION = "reports/confirmation.csv"
 FIGURES = "reports/figures"
 """The figures of a decision. A run without a decision has one file in this folder, which says so."""
+
+NOT_EXPORTED = "This is no model: `dvc repro` writes one here if export.formats in params.yaml asks for it.\n"
+"""The text in the place of an exported model: DVC cannot apply an experiment that lacks an out."""
 
 DATA = ROOT / PREPARED_DATA
 MODEL = ROOT / BEST_MODEL

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from stages.decision.confirmation import Repeat
 from stages.decision.significance import verdict_of
 from stages.decision.verdict import Decision, describe
 from stages.detector.as_is import AsIs
+from stages.detector.formats import write_readme
 from stages.detector.operating_point import choose
 from stages.experiments import refs
 from stages.params.schema import Threshold
@@ -38,6 +40,7 @@ class Candidate:
         device: `device` of params.yaml.
         as_is: The pretrained model without training; None if the trainings did not start from one.
         rule: `evaluate.threshold` of params.yaml, for a model whose operating point was not chosen.
+        formats: `export.formats` of params.yaml.
     """
 
     decision: Decision
@@ -47,6 +50,7 @@ class Candidate:
     device: int | str | None
     as_is: AsIs | None = None
     rule: Threshold = "f1"
+    formats: Sequence[str] = ()
 
 
 def promote(store: Store, candidate: Candidate) -> str:
@@ -109,8 +113,31 @@ def promote(store: Store, candidate: Candidate) -> str:
             "imgsz": f"{candidate.imgsz}",
         }
         non_empty = {key: value for key, value in tags.items() if value}
-        version = registry.register(store, run.info.run_id, weights, candidate.imgsz, threshold, non_empty)
-    return f"version {version} of {registry.MODEL} ({model.name}) now has the alias `{registry.ALIAS}`: {reason}."
+        exported, lacking = _export(weights, threshold, candidate, Path(folder), model.name)
+        version = registry.register(store, run.info.run_id, weights, candidate.imgsz, threshold, non_empty, exported)
+    return (
+        f"version {version} of {registry.MODEL} ({model.name}) now has the alias `{registry.ALIAS}`: {reason}.{lacking}"
+    )
+
+
+def _export(weights: Path, threshold: float, candidate: Candidate, folder: Path, name: str) -> tuple[Path | None, str]:
+    """Export the model that is registered, which may be another one than that of the workspace.
+
+    Returns:
+        The folder of the files, or None, and a sentence if the version has to do without them.
+    """
+    if not candidate.formats:
+        return None, ""
+    from stages.detector.export import export  # imports torch, and most models are not registered
+
+    exported = folder / "exported"
+    exported.mkdir()
+    try:
+        export(weights, DATA, candidate.formats, candidate.imgsz, threshold, exported, name)
+    except (Failure, *_Unfit) as error:  # the model itself is good: it must not be lost
+        return None, f" It has no exported files: {error}."
+    write_readme(exported)
+    return exported, ""
 
 
 def _copy_weights(model: Repeat, as_is: AsIs | None, to: Path) -> bool:

@@ -77,6 +77,11 @@ def is_test_of_run(lock: Lock) -> bool:
     return is_of_model and is_of_code and parameters(lock, "evaluate").get("evaluate") == evaluation_params()
 
 
+def is_export_of_run(lock: Lock) -> bool:
+    """Return whether the export of a run was made from its model."""
+    return dependencies(lock, "export").get(BEST_MODEL) == outputs(lock, "train").get(BEST_MODEL)
+
+
 def is_output(lock: Lock, stage: str, path: str, content: bytes) -> bool:
     """Return whether a file has the content that a stage has written."""
     return outputs(lock, stage).get(path) == hashlib.md5(content).hexdigest()

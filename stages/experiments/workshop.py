@@ -24,7 +24,11 @@ from stages.base.paths import (
     CONFIRMATION,
     DATA,
     DECISION,
+    EXPORT_METRICS,
+    EXPORTED,
     FIGURES,
+    NOT_EXPORTED,
+    ONNX_MODEL,
     PREPARED_DATA,
     ROOT,
     STUDY_READY,
@@ -37,7 +41,7 @@ from stages.experiments.lock import edited_lock, parameters, read_lock
 from stages.params.file import PARAMS, read, with_values
 from stages.params.schema import Params
 
-_FOLDERS = [Path(path).parent for path in (BEST_MODEL, TRAIN_METRICS, TEST_METRICS)]
+_FOLDERS = [Path(path).parent for path in (BEST_MODEL, TRAIN_METRICS, TEST_METRICS, EXPORT_METRICS)]
 _RESULTS: tuple[str | Path, ...] = (*_FOLDERS, DECISION, CONFIRMATION, FIGURES)  # of an earlier run
 _IDENTITY = {f"GIT_{role}_{field}": "study" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
 
@@ -107,7 +111,8 @@ class Workshop:
                 shutil.copyfile(top / name, target)
             else:
                 target.unlink(missing_ok=True)
-        for name in [*code_files("train"), *code_files("evaluate"), STUDY_READY]:  # also files that are not in git yet
+        # Also files that are not in git yet.
+        for name in [*code_files("train"), *code_files("evaluate"), *code_files("export"), STUDY_READY]:
             if (ROOT / name).is_file():
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, self.root / name)
@@ -150,6 +155,9 @@ class Workshop:
     def save(self, name: str, stages: Sequence[str] = ("train",)) -> None:
         """Put the model and the run of this folder into DVC's cache, and create the experiment.
 
+        Nothing is exported: texts stand in the place of the exported models, because DVC can apply no experiment whose
+        dvc.lock lacks a file that belongs into the cache. `dvc repro` replaces them.
+
         Args:
             name: The name of the experiment.
             stages: The stages that have run in this folder, in order.
@@ -159,10 +167,21 @@ class Workshop:
         with contextlib.chdir(self.root), Repo() as repo:  # DVC resolves targets from the working directory
             for stage in stages:
                 repo.commit(stage, force=True, allow_missing=True, relink=False)
+            self._stand_in_for_export(repo)
         self._git("add", "--all")
         tree, base = self._git("write-tree"), self._origin.commit
         commit = self._git("commit-tree", tree, "-p", base, "-m", f"run {name}")
         self._git("update-ref", f"refs/exps/{base[:2]}/{base[2:]}/{name}", commit)
+
+    def _stand_in_for_export(self, repo: Any) -> None:
+        """Add stage export to dvc.lock without dependencies, so that DVC runs it, and with texts as its models."""
+        for path in (ONNX_MODEL, f"{EXPORTED}/README.md"):
+            write_atomic(self.root / path, NOT_EXPORTED)
+        (export,) = repo.stage.collect("export")
+        export.deps, export.outs = [], [out for out in export.outs if out.use_cache]
+        for out in export.outs:
+            out.add(relink=False)
+        export.dump(update_pipeline=False)
 
     def _git(self, *arguments: str) -> str:
         """Run git in the main repository with the files of this folder and a separate index."""

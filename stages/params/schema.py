@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from stages.params.resolution import resolved
 from stages.params.space import Dimension
 
-GROUPS = ("data", "evaluate", "tune")
+GROUPS = ("data", "evaluate", "export", "tune")
 
 Count = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 ClassName = Annotated[str, Field(min_length=1)]
@@ -78,6 +78,21 @@ class Evaluate(_Group):
     threshold: Threshold = Field(
         description="f1, or one of {precision: 0.9} and {recall: 0.9} with a number over 0, at most 1"
     )
+
+
+class Export(_Group):
+    """The group `export`: the parameters of stage export. `stages.detector.formats` checks the packages of a format."""
+
+    formats: tuple[Literal["onnx", "openvino", "torchscript"], ...] = Field(
+        description="a list of onnx, openvino and torchscript, each at most once, or [] to export nothing"
+    )
+
+    @field_validator("formats")
+    @classmethod
+    def _each_once(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(formats)) < len(formats):
+            raise ValueError(f"{list(formats)} names one format twice")
+        return formats
 
 
 class Tune(_Group):
@@ -151,6 +166,7 @@ class Params(BaseModel):
     ) = Field(description="null, cpu, mps, or GPU numbers such as 0 or '0,1'")
     data: Data
     evaluate: Evaluate
+    export: Export
     tune: Tune
 
     def training(self) -> dict[str, Any]:

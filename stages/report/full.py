@@ -129,7 +129,14 @@ def _promote(
         return NOT_REGISTERED
     imgsz = int({**params.written(), **decision.recommended.setting.point}["imgsz"])
     candidate = staging.Candidate(
-        decision, commit(), data["digest"], imgsz, params.device, as_is, params.evaluate.threshold
+        decision,
+        commit(),
+        data["digest"],
+        imgsz,
+        params.device,
+        as_is,
+        params.evaluate.threshold,
+        params.export.formats,
     )
     outcome = NOT_REGISTERED
     with tolerated("the model could not be registered: {}") as outage:

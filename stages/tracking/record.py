@@ -13,9 +13,10 @@ from typing import Any
 
 from stages.base.failures import Failure
 from stages.base.formatting import plain
-from stages.base.paths import DATA_SUMMARY, TEST_METRICS, TRAIN_CURVES, TRAIN_METRICS
-from stages.experiments.lock import Incomplete, edited_lock, parse_lock, weights_digest
+from stages.base.paths import DATA_SUMMARY, EXPORT_METRICS, TEST_METRICS, TRAIN_CURVES, TRAIN_METRICS
+from stages.experiments.lock import Incomplete, edited_lock, parse_lock, read_lock, weights_digest
 from stages.experiments.names import AS_IS, study_of
+from stages.experiments.results import is_export_of_run
 from stages.params.file import read
 
 Points = Mapping[tuple[str, int], float]
@@ -89,6 +90,9 @@ def _record(
     files: dict[str, Path | bytes] = {}
     if trial is None:  # DVC keeps the reports of a trial; a study may have thousands
         reports = [path for path in sorted((folder / "reports").rglob("*")) if path.is_file()]
+        if not is_export_of_run(read_lock(folder)):  # stage export runs after this record is made
+            exported = (folder / EXPORT_METRICS).parent
+            reports = [path for path in reports if not path.is_relative_to(exported)]
         files |= {path.relative_to(folder).as_posix(): path for path in reports}
     lock = (folder / "dvc.lock").read_text(encoding="utf-8")
     if running_stage:

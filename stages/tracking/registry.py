@@ -29,6 +29,7 @@ for _name in ("mlflow.pyfunc", "mlflow.store.model_registry.abstract_store"):  #
 
 MODEL = "person-detector"
 ALIAS = "staging"
+EXPORTED = "exported"  # folder of a version with the model in other formats
 NEEDED = ("mlflow", "ultralytics", "torch", "torchvision", "opencv-python")
 
 _CODE = Path(__file__).with_name("served_model.py")
@@ -84,7 +85,15 @@ def weights_of(target: Store, held: Staged, folder: Path) -> Path:
     return Path(target.client.download_artifacts(held.run_id, path, str(folder)))
 
 
-def register(target: Store, run_id: str, weights: Path, imgsz: int, confidence: float, tags: Mapping[str, str]) -> str:
+def register(
+    target: Store,
+    run_id: str,
+    weights: Path,
+    imgsz: int,
+    confidence: float,
+    tags: Mapping[str, str],
+    exported: Path | None = None,
+) -> str:
     """Create a version of the model and move staging to it. If a version already is this model, move to that one.
 
     A kill at any moment leaves staging at the old version or at the complete new one. The same call again completes the
@@ -97,6 +106,8 @@ def register(target: Store, run_id: str, weights: Path, imgsz: int, confidence: 
         imgsz: The longest side of the training images in pixels.
         confidence: The operating point: boxes over it are the model's answer by default, 0 to 1.
         tags: Facts about the version. `weights`, `threshold` and `previous` are added.
+        exported: A folder with the model in other formats. The version has its files in `exported`. An existing version
+            keeps the files that it has.
 
     Returns:
         The version.
@@ -113,7 +124,7 @@ def register(target: Store, run_id: str, weights: Path, imgsz: int, confidence: 
         version = _version_with(target, model)
         if version is None:
             tags = {**tags, **model, "previous": previous}
-            version = _create(target, run_id, weights, imgsz, confidence, tags)
+            version = _create(target, run_id, weights, imgsz, confidence, tags, exported)
         else:
             target.client.set_model_version_tag(MODEL, version, "previous", previous)
         target.client.set_registered_model_alias(MODEL, ALIAS, version)
@@ -162,7 +173,15 @@ def _version_with(target: Store, tags: Mapping[str, str]) -> str | None:
     return str(versions[0].version) if versions else None
 
 
-def _create(target: Store, run_id: str, weights: Path, imgsz: int, confidence: float, tags: Mapping[str, str]) -> str:
+def _create(
+    target: Store,
+    run_id: str,
+    weights: Path,
+    imgsz: int,
+    confidence: float,
+    tags: Mapping[str, str],
+    exported: Path | None,
+) -> str:
     """Add the model to the artifacts of its run, then create the version: no version exists without its files."""
     from mlflow import pyfunc  # takes a second to import, and most runs register nothing
 
@@ -188,6 +207,8 @@ def _create(target: Store, run_id: str, weights: Path, imgsz: int, confidence: f
             # Listed, so that MLflow does not search for them; without the local part: no index has torch 2.15.0+cpu.
             pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in NEEDED],
         )
+        if exported is not None:
+            shutil.copytree(exported, model / EXPORTED)
         target.client.log_artifacts(run_id, str(model), path)
     source = f"{target.client.get_run(run_id).info.artifact_uri}/{path}"
     return str(target.client.create_model_version(MODEL, source, run_id, tags=dict(tags)).version)

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from stages.base.paths import NOT_EXPORTED
 from stages.params.file import read
 from stages.services.storage import FINISHED
 from tests.helpers.pipeline import UP_TO_DATE, mlflow_runs, posix, ran, shown_experiments
@@ -130,13 +131,16 @@ def test_each_complete_trial_is_an_experiment_that_can_be_applied(searched: Proj
     assert "data" not in shown["metrics"]["reports/evaluate/metrics.json"], "a stale test metric"
     assert shown["params"]["params.yaml"]["data"]["lr0"] == float(chosen["lr0"])
     searched.run("git", "checkout", "-q", ".")
+    assert "data" not in shown["metrics"]["reports/export/metrics.json"], "a trial exports nothing"
     searched.run("dvc", "exp", "apply", chosen["name"])
+    assert searched.text("models/best.onnx") == NOT_EXPORTED
     before = len(trained(searched))
     done = searched.run("dvc", "repro")
     assert ran(done.stdout) == ["evaluate"]
     assert len(trained(searched)) == before
     test = json.loads(searched.text("reports/evaluate/metrics.json"))
     assert test["mAP50"] == pytest.approx(float(chosen["mAP50"]) - 0.01)
+    assert searched.text("models/best.onnx").startswith(searched.text("models/best.pt")), "another model was exported"
 
 
 def test_a_second_one_adds_nothing_and_more_trials_go_on(searched: Project) -> None:

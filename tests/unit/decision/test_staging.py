@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,11 @@ import pytest
 from mlflow.entities import Run
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+from stages.base.failures import Failure
 from stages.decision import staging
 from stages.decision.confirmation import Confirmation, Repeat, Setting
 from stages.decision.verdict import Decision, decide
-from stages.detector import evaluation
+from stages.detector import evaluation, export
 from stages.detector.as_is import AsIs
 from stages.experiments import refs
 from stages.tracking import missed, registry
@@ -148,6 +150,51 @@ def test_the_first_model_gets_the_alias_and_the_same_model_again_changes_nothing
     assert version.tags["threshold"] == f"{THRESHOLD}"
     assert "is already this model" in staging.promote(store, candidate(decided(0.70, 0.72, 0.71)))
     assert staged(store).version == "1"
+
+
+def files_of(store: Store, tmp_path: Path) -> dict[str, bytes]:
+    """Return the exported files of the version in staging."""
+    version = staged(store)
+    folder = f"detector/{version.tags['weights']}/{version.tags['threshold']}/exported"
+    if not store.client.list_artifacts(version.run_id, folder):
+        return {}
+    fetched = Path(store.client.download_artifacts(version.run_id, folder, str(tmp_path)))
+    return {path.name: path.read_bytes() for path in fetched.iterdir()}
+
+
+def test_the_registered_weights_are_exported_with_their_own_threshold(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be other weights than those of the workspace, whose export is in models/."""
+    seen: list[Any] = []
+
+    def write(
+        weights: Path, data: Path, formats: Sequence[str], imgsz: int, threshold: float, folder: Path, name: str
+    ) -> None:
+        seen.append((weights.read_bytes(), formats, imgsz, threshold, name))
+        (folder / "best.onnx").write_bytes(b"a network")
+
+    monkeypatch.setattr(export, "export", write)
+    run(store)
+    message = staging.promote(store, replace(candidate(decided(0.70)), formats=("onnx",)))
+    assert message.endswith("no version had this alias before.")
+    assert seen == [(b"the first", ("onnx",), 128, THRESHOLD, NAME)]
+    files = files_of(store, tmp_path)
+    assert set(files) == {"best.onnx", "README.md"}
+    assert files["best.onnx"] == b"a network"
+
+
+def test_a_model_whose_export_fails_is_registered_without_and_the_report_says_why(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise Failure("the export to onnx failed")
+
+    monkeypatch.setattr(export, "export", fail)
+    run(store)
+    message = staging.promote(store, replace(candidate(decided(0.70)), formats=("onnx",)))
+    assert message.endswith("before. It has no exported files: the export to onnx failed.")
+    assert files_of(store, tmp_path) == {}
 
 
 def test_another_operating_point_of_the_same_model_is_another_version(store: Store) -> None:

@@ -32,6 +32,7 @@ EVALUATE = {
     "stages/detector/errors.py",
     "stages/detector/evaluation.py",
     "stages/detector/evaluation_tables.py",
+    "stages/detector/matches.py",
     "stages/detector/matching.py",
     "stages/detector/operating_point.py",
     "stages/detector/predictions.py",
@@ -40,6 +41,7 @@ EVALUATE = {
 }
 TUNE = {
     "stages/detector/as_is.py",
+    "stages/detector/matches.py",
     "stages/search/distributions.py",
     "stages/search/encoding.py",
     "stages/search/forecast.py",

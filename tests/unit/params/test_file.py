@@ -14,7 +14,7 @@ from stages.base.failures import BadParams
 from stages.data.sources import check_source
 from stages.detector.arguments import check_arguments
 from stages.params import file as params_file
-from stages.params.schema import GROUPS, Data, Evaluate, Params, Split, Tune
+from stages.params.schema import GROUPS, Data, Evaluate, Export, Params, Split, Tune
 from tests.helpers.project import SOURCE
 
 VALUES = params_file.read(SOURCE / "params.yaml")
@@ -46,6 +46,7 @@ def test_file_and_schema_have_the_same_keys() -> None:
     assert list(VALUES) == list(Params.model_fields)
     assert list(VALUES["data"]) == list(Data.model_fields)
     assert list(VALUES["evaluate"]) == list(Evaluate.model_fields)
+    assert list(VALUES["export"]) == list(Export.model_fields)
     assert list(VALUES["tune"]) == list(Tune.model_fields)
     assert list(VALUES["data"]["split"]) == list(Split.model_fields)
 
@@ -56,6 +57,7 @@ def test_dvc_yaml_lists_what_each_stage_reads() -> None:
     assert stages["train"]["params"] == training
     assert stages["prepare"]["params"] == ["data"]
     assert set(stages["evaluate"]["params"]) <= {*training, "evaluate"}
+    assert set(stages["export"]["params"]) <= {*training, "export"}
     assert stages["check"]["params"] == [{"params.yaml": None}]
 
 
@@ -98,6 +100,9 @@ def test_every_line_of_the_file_says_why() -> None:
         ("evaluate.threshold", None, "f1, or one of {precision: 0.9}"),
         ("evaluate.threshold", {}, "f1, or one of {precision: 0.9}"),
         ("evaluate.threshold", {"precision": 0.9, "recall": 0.9}, "one of {precision: 0.9} and {recall: 0.9}"),
+        ("export.formats", "onnx", "a list of onnx, openvino and torchscript"),
+        ("export.formats", None, "or [] to export nothing"),
+        ("export.formats", ["onnx", "onnx"], "names one format twice"),
         ("tune.trials", 0, "a whole number from 1"),
         ("tune.timeout", -1, "seconds over 0"),
         ("tune.workers", 0, "a whole number from 1"),
@@ -116,6 +121,13 @@ def test_a_wrong_value_is_one_line_with_key_value_and_what_is_allowed(key: str, 
     assert reprlib.repr(value) in line
     assert allowed in line
     assert "\n" not in line
+
+
+def test_an_unknown_format_is_named() -> None:
+    with pytest.raises(
+        BadParams, match=r"export\.formats: 'engine' is not allowed; it must be a list of onnx, openvino"
+    ):
+        checked(with_value("export.formats", ["onnx", "engine"]))
 
 
 @pytest.mark.parametrize("least", [0, 1.5, "0.9", True, None])

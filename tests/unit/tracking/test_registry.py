@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from stages.__main__ import main
 from stages.base import failures
 from stages.base.failures import Failure
-from stages.detector.ultralytics import YOLO, torch
+from stages.detector.formats import write_readme
+from stages.detector.ultralytics import YOLO
 from stages.tracking import missed, registry, store
 from stages.tracking.registry import ALIAS, MODEL, register, staged, undo, weights_of
 from stages.tracking.store import Store
@@ -35,6 +36,7 @@ from tests.helpers.mlflow_server import (
     NOWHERE,
     server,  # noqa: F401 - a fixture
 )
+from tests.helpers.networks import save_untrained
 
 IMGSZ = 64
 COLUMNS = ["label", "confidence", "x1", "y1", "x2", "y2"]
@@ -102,21 +104,9 @@ def versions(target: Store) -> list[str]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an untrained network whose boxes depend on the picture: its head has large outputs."""
-    torch.manual_seed(0)
-    yolo = YOLO("yolov8n.yaml")
-    for part in yolo.model.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
-            part.momentum = 1.0
-    with torch.no_grad():
-        yolo.model.train()(torch.rand(8, 3, IMGSZ, IMGSZ))
-        head = yolo.model.model[-1]
-        for layer in (*head.cv2, *head.cv3):
-            layer[-1].weight *= 12
-        for layer in head.cv2:
-            layer[-1].bias[:] = -torch.arange(16).repeat(4)  # small boxes
+    """Return an untrained network whose boxes depend on the picture."""
     path = tmp_path_factory.mktemp("weights") / "best.pt"
-    yolo.save(path)
+    save_untrained(path, IMGSZ)
     return path
 
 
@@ -316,6 +306,20 @@ def test_the_model_describes_its_input_its_output_and_its_packages(model: Regist
         f"{package}=={version(package).partition('+')[0]}"
         for package in ("mlflow", "ultralytics", "torch", "torchvision", "opencv-python")
     }
+
+
+def test_a_version_carries_the_exported_files_where_the_page_says(
+    target: Store, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = tmp_path / "exported"
+    exported.mkdir()
+    (exported / "best.onnx").write_bytes(b"a network")
+    write_readme(exported)
+    register(target, new_run(target), weights, IMGSZ, THRESHOLD, {}, exported)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(target.client.tracking_uri))
+    mlflow.artifacts.download_artifacts(f"models:/{MODEL}@{ALIAS}/exported", dst_path=str(tmp_path / "staged"))
+    found = {path.name: path.read_bytes() for path in (tmp_path / "staged").rglob("*") if path.is_file()}
+    assert found == {path.name: path.read_bytes() for path in exported.iterdir()}
 
 
 def test_a_store_without_the_model_or_the_alias_has_nothing_staged(target: Store, add: Callable[..., str]) -> None:
