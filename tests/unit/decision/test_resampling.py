@@ -264,11 +264,11 @@ def test_at_most_one_report_in_twenty_calls_luck_with_the_seeds_better_although_
 
 
 @pytest.mark.slow
-def test_of_a_thousand_whole_reports_the_intervals_cover_and_at_most_one_in_twenty_says_better() -> None:
-    """With the tables as files have them and 1,000 draws. It takes about two minutes."""
+def test_of_300_whole_reports_the_intervals_cover_and_at_most_one_in_twenty_says_better() -> None:
+    """With the tables as files have them and 1,000 draws."""
     world = World(40, liking=1.0)
     truth = true_map50(SKILL, world.liking, np.random.default_rng(0))
-    decisions = list(simulated(world, 1000, written))
+    decisions = list(simulated(world, 300, written))
     assert {decision.without_images for decision in decisions} == {""}
     is_calibrated(decisions, truth)
     assert better(decisions) <= 0.05
