@@ -55,7 +55,8 @@ class WorkerPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        on_sigint = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave processes behind
+        on_sigint = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second signal would leave processes behind
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for worker in [*self._running, *self._free, *self._starting]:
             worker.end()
         waiting = [task for tasks in self._alone.values() for task in tasks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import Pipe
@@ -157,6 +158,20 @@ def test_a_training_that_a_shared_gpu_had_no_memory_for_is_trained_again_alone()
         assert list(pool.receive()) == [(task("big"), DONE)]
         assert pool.has_free_worker
     assert [name for name, _ in given] == ["small", "big", "big"]
+
+
+def test_a_second_signal_leaves_no_worker_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(worker: MemoryWorker) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+        worker.has_ended = True
+
+    monkeypatch.setattr(MemoryWorker, "end", end)
+    launcher = MemoryLauncher(lambda worker, task: [], cards=["", ""])
+    with pytest.raises(KeyboardInterrupt), WorkerPool(launcher) as pool:
+        pool.submit(task("a"))
+        signal.raise_signal(signal.SIGTERM)
+    assert [worker.has_ended for worker in launcher.workers] == [True, True]
 
 
 def test_a_training_that_has_no_memory_alone_either_has_failed() -> None:
