@@ -85,7 +85,13 @@ def places_of(node: Node, device: int | str | None, per_gpu: int) -> list[RayPla
 
 
 class RayLauncher:
-    """Starts workers on all machines of a cluster, also on those that join while the study runs."""
+    """Starts workers on all machines of a cluster, also on those that join while the study runs.
+
+    Attributes:
+        address: `HEAD:PORT`.
+        digest: The digest of the prepared data; empty before the connection.
+        models: References to the models in Ray's store.
+    """
 
     def __init__(self, address: str, params: Params, origin: Origin) -> None:
         """Prepare without connecting.
@@ -113,6 +119,7 @@ class RayLauncher:
         self._closed = threading.Event()
         self._connected = False
         self._count = 0
+        self.digest = ""
         self.models: dict[tuple[str, int, int], Any] = {}
         self._ray = _import_ray()
 
