@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from stages.base.failures import BadParams
 from stages.base.files import write_atomic
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before its import: from 1.29 on, onnxruntime sends usage data by default
 
 # Formats of Ultralytics that take images of any size, as PyTorch does, and whose packages never call pip: the names of
 # the files, which Ultralytics needs to load them, and the modules that write and run them.

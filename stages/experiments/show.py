@@ -24,13 +24,14 @@ from dvc.repo.experiments.serialize import ExpState
 from stages.base.failures import Failure
 from stages.base.files import write_atomic
 from stages.base.git import git
-from stages.base.paths import main_root
+from stages.base.paths import EXPORT_METRICS, main_root
 from stages.base.processes import end_with_parent
 from stages.experiments import refs
 from stages.experiments.comparison import TESTED, compare, is_absent
 from stages.experiments.results import stale_reason
 from stages.experiments.tables import GRID, comma_separated, markdown, terminal
 
+OPTIONAL = (TESTED, str(Path(EXPORT_METRICS)))  # the metrics that a trial does not have
 BATCH = 24  # experiments: one process reads them in less time than another process needs to start
 
 
@@ -71,16 +72,17 @@ def _begin_process() -> None:
 
 
 def _cache(revisions: Sequence[str]) -> None:
-    """Let DVC read experiments, and cache also those without test metrics.
+    """Let DVC read experiments, and cache also those without metrics of the test split or of an export.
 
-    DVC 3.67 does not cache an experiment with a missing file, because the file might be fetched later. The file of test
-    metrics cannot be fetched: it is in git or nowhere.
+    DVC 3.67 does not cache an experiment with a missing file, because the file might be fetched later. These files
+    cannot be fetched: they are in git or nowhere.
     """
     with Repo(main_root()) as repo:
         for revision in revisions:
             data = collect_rev(repo, revision).data
-            if data is not None and is_absent(data.metrics.get(TESTED)):
-                complete = replace(data, metrics={**data.metrics, TESTED: {}})
+            absent = [path for path in OPTIONAL if data is not None and is_absent(data.metrics.get(path))]
+            if data is not None and absent:
+                complete = replace(data, metrics={**data.metrics, **{path: {} for path in absent}})
                 if not complete.contains_error:
                     repo.experiments.cache.put(complete, force=True)
 

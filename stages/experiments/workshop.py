@@ -174,11 +174,17 @@ class Workshop:
         self._git("update-ref", f"refs/exps/{base[:2]}/{base[2:]}/{name}", commit)
 
     def _stand_in_for_export(self, repo: Any) -> None:
-        """Add stage export to dvc.lock without dependencies, so that DVC runs it, and with texts as its models."""
+        """Add stage export to dvc.lock with one dependency, so that DVC runs it, and with texts as its models.
+
+        The dependency is the model: DVC has one digest for each path, and takes it from the last stage that has it.
+        """
         for path in (ONNX_MODEL, f"{EXPORTED}/README.md"):
             write_atomic(self.root / path, NOT_EXPORTED)
         (export,) = repo.stage.collect("export")
-        export.deps, export.outs = [], [out for out in export.outs if out.use_cache]
+        export.deps = [dep for dep in export.deps if dep.def_path == BEST_MODEL]
+        export.outs = [out for out in export.outs if out.use_cache]
+        for dep in export.deps:
+            dep.save()
         for out in export.outs:
             out.add(relink=False)
         export.dump(update_pipeline=False)

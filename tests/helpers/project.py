@@ -56,7 +56,9 @@ class Project:
 
     def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
         """The environment of a command: this interpreter first, and nothing that names another DVC or MLflow."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "YOLO_"))}
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "ORT_", "YOLO_"))
+        }
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         author = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         at_once = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}  # a server that is away stays away for the whole test

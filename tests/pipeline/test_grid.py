@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -43,6 +45,9 @@ def test_points_are_trained_once_and_are_experiments_with_test_metrics_and_runs_
     points = [point["revs"][0]["data"]["metrics"] for point in shown[1]["experiments"]]
     measured = [{path for path, metrics in point.items() if "data" in metrics} for point in points]
     assert measured == [{"reports/train/metrics.json", "reports/evaluate/metrics.json"}] * 5, "nothing is exported"
+    project.run(sys.executable, "-m", "stages", "compare")
+    table = csv.DictReader(io.StringIO(project.text("reports/comparison.csv")))
+    assert all(row["test_mAP50"] for row in table if row["kind"] == "grid")
     assert "MLflow has every run that DVC keeps" in project.run(sys.executable, "-m", "stages", "sync").stdout
 
 

@@ -244,7 +244,7 @@ def test_killed_at_work_repro_ends_well(project: Project, stage: str, at_work: s
     runs = mlflow_runs(project)
     assert [run.info.status for run in runs.values()] == ["FINISHED"]
     leftovers = [path.name for folder in ("data", "models") for path in (project.root / folder).iterdir()]
-    assert sorted(leftovers) == ["best.pt", "prepared"]
+    assert sorted(leftovers) == ["best.onnx", "best.pt", "exported", "prepared"]
 
 
 # Experiments ----------------------------------------------------------------------------------------------------------
