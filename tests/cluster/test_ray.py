@@ -138,23 +138,26 @@ def test_a_study_uses_machines_that_have_packages_only_and_join_while_it_runs(
 
 
 @pytest.mark.slow
-def test_weights_are_those_of_local_workers(project: Project, tmp_path: Path) -> None:
+def test_weights_are_those_of_local_workers_and_a_model_of_the_user_goes_along(
+    project: Project, tmp_path: Path
+) -> None:
     project.replace("params.yaml", "  workers: 1 ", "  workers: null ")  # one thread each, as on the other machine
     (package,) = find_spec("ultralytics").submodule_search_locations  # type: ignore[union-attr, misc]
-    file = Path(package) / "cfg" / "models" / "v8" / "yolov8.yaml"
     (project.root / "mine").mkdir()
-    shutil.copyfile(file, project.root / "mine" / "yolov8n.yaml")  # the user's file goes along
-    project.replace("params.yaml", "model: yolov8n.yaml ", "model: mine/yolov8n.yaml ")
+    file = Path(package) / "cfg" / "models" / "v8" / "yolov8.yaml"
+    shutil.copyfile(file, project.root / "mine" / "yolov8n.yaml")
     project.commit()
     local = copied(project, tmp_path / "local")
-    grid = (sys.executable, "-m", "stages", "grid", "epochs=1,2", "lr0=0.003", "--now")
-    local.run(*grid)
+    grid = (sys.executable, "-m", "stages", "grid")
+    points = (*grid, "epochs=1,2", "lr0=0.003", "--now")
+    local.run(*points)
     with machines(project.environment(), hidden=project.root) as cluster:
         cluster.add("one")
-        driver = start(cluster, project, *grid)
-        text = output(driver, 300)
-    assert driver.returncode == 0, text
-
+        for command in (points, (*grid, "model=mine/yolov8n.yaml", "--now")):
+            driver = start(cluster, project, *command)
+            text = output(driver, 300)
+            assert driver.returncode == 0, text
+    assert "model-mineyolov8n.yaml: mAP50 " in text
     weights = [[digest(of, f"epochs-{epochs}_lr0-0.003") for epochs in (1, 2)] for of in (local, project)]
     assert weights[0] == weights[1]
 
