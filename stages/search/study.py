@@ -124,6 +124,7 @@ class Study:
         value = trial.value or 0.0
         return statistics.mean([value, self.second_seed().get(trial.number, value)])
 
+    @wait_for_storage
     def second_seed(self) -> dict[int, float]:
         """Return the objective of the trials that were trained with a second seed, by number."""
         return {int(number): value for number, value in self.optuna_study.user_attrs.get(SECOND_SEED, {}).items()}
