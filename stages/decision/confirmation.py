@@ -32,6 +32,7 @@ class Setting:
         point: The values of the searched parameters.
         validated: mAP50 of that run on the validation split, 0 to 1; None without a run.
         seconds: The time of its training; None if it is not known.
+        breaks: The limits that this run breaks, as text; empty if it keeps all.
     """
 
     role: Role
@@ -39,6 +40,7 @@ class Setting:
     point: Point
     validated: float | None
     seconds: float | None
+    breaks: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,15 @@ class Confirmation:
 
 
 def first_settings(evidence: Evidence) -> list[Setting]:
-    """Return the baseline and the best; the best alone if they are the same, nothing if no trial is complete."""
+    """Return the baseline and the best; the best alone if they are the same, nothing without a best."""
     best = evidence.best
     if best is None:
         return []
     if same(best.point) == same(evidence.start):
-        return [_setting("best", best)]
+        return [_setting("best", best, evidence)]
     start = evidence.training_at(evidence.start)
-    baseline = _setting("baseline", start) if start else Setting("baseline", "", evidence.start, None, None)
-    return [baseline, _setting("best", best)]
+    baseline = _setting("baseline", start, evidence) if start else Setting("baseline", "", evidence.start, None, None)
+    return [baseline, _setting("best", best, evidence)]
 
 
 def cheapest_setting(evidence: Evidence, settings: Sequence[Setting], within: Noise | None) -> Setting | None:
@@ -108,17 +110,17 @@ def cheapest_setting(evidence: Evidence, settings: Sequence[Setting], within: No
     best = evidence.best
     if best is None or best.value is None or best.seconds is None or within is None:
         return None
-    near = [row for row in evidence.complete if row.seconds and (row.value or 0.0) >= best.value - within.margin()]
+    near = [row for row in evidence.candidates if row.seconds and (row.value or 0.0) >= best.value - within.margin()]
     cheapest = min(near, key=lambda row: row.seconds or 0.0, default=None)
     if cheapest is None or (cheapest.seconds or 0.0) > CHEAPER * best.seconds:
         return None
     if any(same(cheapest.point) == same(setting.point) for setting in settings):
         return None
-    return _setting("cheapest", cheapest)
+    return _setting("cheapest", cheapest, evidence)
 
 
-def _setting(role: Role, row: Row) -> Setting:
-    return Setting(role, row.name, row.point, row.value, row.seconds)
+def _setting(role: Role, row: Row, evidence: Evidence) -> Setting:
+    return Setting(role, row.name, row.point, row.value, row.seconds, evidence.breaks(row))
 
 
 def table(confirmation: Confirmation | None, as_is: AsIs | None = None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.decision.confirmation import CHEAPER, Confirmation, Repeat, Role, Setting
+from stages.decision.evidence import broken_limits
 from stages.decision.resampling import ImageDraws, resample
 from stages.decision.significance import Estimate, Interval, Verdict, detectable, difference, estimate, verdict_of
 from stages.detector.as_is import AsIs
@@ -24,6 +25,7 @@ class SettingResult:
         ms_per_image: Milliseconds for one image, of the fastest repeat; None if it was not measured.
         minus_best: Its mAP50 on the test split minus that of the best, seed by seed; None for the best itself, or if
             they share no seed.
+        breaks: The limits that its first run or the cheapest repeat breaks, as text; empty if it keeps all.
     """
 
     setting: Setting
@@ -31,6 +33,7 @@ class SettingResult:
     seconds: float
     ms_per_image: float | None
     minus_best: Estimate | None
+    breaks: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Decision:
         detectable: The true difference that so many seeds and images detect in 80 of 100 cases; None if it is not
             known.
         recommended: The pretrained model without training, if no training is distinguishably better. Else the cheapest
-            setting that is not distinguishably worse than the best. None without repeats.
+            setting that keeps the limits and is not distinguishably worse than the best. None without repeats, or if
+            the repeats of the best break a limit.
         model: The repeat of the recommended setting that is best on the validation split: the model to use.
         over_as_is: mAP50 of the best minus mAP50 of the pretrained model without training, over the seeds; None if one
             of the two does not exist.
@@ -61,21 +65,30 @@ class Decision:
     over_as_is: Estimate | None = None
     without_images: str = ""
 
+    @property
+    def broken(self) -> str:
+        """The limits that the confirmed settings break, as text such as `best: ms_per_image 14.2 > 10`."""
+        return "; ".join(f"{role}: {result.breaks}" for role, result in self.results.items() if result.breaks)
 
-def decide(confirmation: Confirmation, as_is: AsIs | None = None) -> Decision:
+
+def decide(
+    confirmation: Confirmation, as_is: AsIs | None = None, limits: Mapping[str, float] | None = None
+) -> Decision:
     """Return the decision. It uses the repeats only: the numbers of the search are the best of many, so too high.
 
     Args:
         confirmation: The repeats.
         as_is: The pretrained model that the trainings started from; None if they did not start from one.
+        limits: What a setting may cost at most, by the names of `tune.limits`.
     """
+    limits = limits or {}
     models = {repeat.name: (repeat.matches, repeat.tested) for repeat in confirmation.repeats}
     if as_is is not None:
         models[as_is.name] = as_is.matches, as_is.tested
     draws = resample(models)
     best, baseline = confirmation.of("best"), confirmation.of("baseline")
     results: dict[Role, SettingResult] = {
-        setting.role: _result(setting, repeats, best, draws)
+        setting.role: _result(setting, repeats, best, draws, limits)
         for setting in confirmation.settings
         if (repeats := confirmation.of(setting.role))
     }
@@ -86,8 +99,10 @@ def decide(confirmation: Confirmation, as_is: AsIs | None = None) -> Decision:
         gains = {role: _minus_as_is(confirmation.of(role), as_is, draws) for role in results}
         over_as_is = gains.get("best")
         useful = {role for role, over in gains.items() if verdict_of(over) == "better"}
-        results = {"as is": _without_training(as_is, over_as_is, draws), **results}
+        results = {"as is": _without_training(as_is, over_as_is, draws, limits), **results}
     recommended = _recommended(results, useful) if useful else results.get("as is")
+    if recommended is not None and recommended.breaks:
+        recommended = None
     repeats = confirmation.of(recommended.setting.role) if recommended else []
     if recommended is not None and as_is is not None and recommended.setting.role == "as is":
         repeats = [Repeat("as is", as_is.name, 0, as_is.validated, as_is.tested, 0.0, as_is.ms_per_image)]
@@ -122,26 +137,35 @@ def _minus_as_is(repeats: Sequence[Repeat], as_is: AsIs, draws: ImageDraws) -> E
     return (_mean(repeats, draws) - as_is.tested).over_images(over, draws.images)
 
 
-def _result(setting: Setting, repeats: list[Repeat], best: list[Repeat], draws: ImageDraws) -> SettingResult:
+def _result(
+    setting: Setting, repeats: list[Repeat], best: list[Repeat], draws: ImageDraws, limits: Mapping[str, float]
+) -> SettingResult:
+    seconds = min(repeat.seconds for repeat in repeats)
+    speed = min((repeat.ms_per_image for repeat in repeats if repeat.ms_per_image is not None), default=None)
     return SettingResult(
         setting,
         _mean(repeats, draws),
-        min(repeat.seconds for repeat in repeats),
-        min((repeat.ms_per_image for repeat in repeats if repeat.ms_per_image is not None), default=None),
+        seconds,
+        speed,
         _minus(repeats, best, draws) if setting.role != "best" else None,
+        setting.breaks or broken_limits(limits, speed, None, seconds),
     )
 
 
-def _without_training(as_is: AsIs, best_minus_as_is: Estimate | None, draws: ImageDraws) -> SettingResult:
+def _without_training(
+    as_is: AsIs, best_minus_as_is: Estimate | None, draws: ImageDraws, limits: Mapping[str, float]
+) -> SettingResult:
     tested = Estimate(as_is.tested, Interval(as_is.tested, as_is.tested), 0.0, 0)
     tested = tested.over_images(draws.mean([as_is.name]), draws.images)
     setting = Setting("as is", "", {"imgsz": as_is.imgsz}, as_is.validated, 0.0)
     minus_best = -best_minus_as_is if best_minus_as_is is not None else None
-    return SettingResult(setting, tested, 0.0, as_is.ms_per_image, minus_best)
+    size = as_is.weights.stat().st_size / 1e6 if "model_mb" in limits else None
+    breaks = broken_limits(limits, as_is.ms_per_image, size, 0.0)
+    return SettingResult(setting, tested, 0.0, as_is.ms_per_image, minus_best, breaks)
 
 
 def _recommended(results: Mapping[Role, SettingResult], useful: Collection[Role]) -> SettingResult | None:
-    """Return the cheapest setting that is not distinguishably worse than the best; None without the best.
+    """Return the cheapest setting that keeps the limits and is not distinguishably worse than the best, or None.
 
     Of settings that cost the same, it is the one with the greatest mean on the test split.
 
@@ -155,6 +179,7 @@ def _recommended(results: Mapping[Role, SettingResult], useful: Collection[Role]
         result
         for role, result in results.items()
         if role in useful
+        and not result.breaks
         and (role == "best" or (result.minus_best is not None and verdict_of(result.minus_best) != "worse"))
     ] or [results["best"]]
     limit = min(result.seconds for result in good) / CHEAPER

@@ -50,7 +50,7 @@ def confirm_and_report(
     missing: list[str] = []
     repeats = _confirm(params, evidence)
     as_is = _measure_as_is(params, evidence, missing)
-    decision = decide(repeats, as_is) if repeats is not None and repeats.repeats else None
+    decision = decide(repeats, as_is, evidence.limits) if repeats is not None and repeats.repeats else None
     store = _connect(missing)
     outcome = _promote(store, decision, as_is, params, data, missing)
     report = render(
@@ -123,6 +123,8 @@ def _promote(
     missing: list[str],
 ) -> str:
     """Propose the recommended model for staging; return the outcome as sentences."""
+    if decision is not None and decision.recommended is None and decision.broken:
+        return f"no confirmed setting keeps tune.limits ({decision.broken}), so no model is proposed."
     if decision is None or decision.recommended is None:
         return "no setting was confirmed, so no model is proposed."
     if store is None:

@@ -16,7 +16,7 @@ from stages.decision.resampling import DRAWS
 from stages.decision.verdict import Decision, counts, describe, larger_uncertainty
 from stages.detector.as_is import AsIs
 from stages.params.space import same
-from stages.report import equal_cost, figures, importance, numbers, repeats, runs
+from stages.report import equal_cost, figures, importance, numbers, repeats, runs, tradeoff
 from stages.report.random_search import SEARCHES
 
 
@@ -159,7 +159,7 @@ def _effect_facts(inputs: ReportInputs, pictures: dict[str, bytes]) -> dict[str,
 def _confirmation_facts(inputs: ReportInputs, pictures: dict[str, bytes]) -> dict[str, Any]:
     confirmation, decision = inputs.confirmation, inputs.decision
     noise = confirmation.noise() if confirmation else None
-    pictures["tradeoff.png"] = figures.tradeoff(inputs.evidence, decision, noise)
+    pictures["tradeoff.png"] = tradeoff.tradeoff(inputs.evidence, decision, noise)
     if confirmation is None or decision is None or not confirmation.repeats:
         return {"repeats": [], "larger_uncertainty": "", "confirmation_seconds": 0.0}
     pictures["confirmation.png"] = figures.confirmation(confirmation, decision)

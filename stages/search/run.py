@@ -25,6 +25,7 @@ from stages.params.schema import Params
 from stages.params.space import Point, same
 from stages.search.convergence import RULE_OF_THUMB
 from stages.search.identity import changed_facts, identity
+from stages.search.limits import why_none_keeps
 from stages.search.loop import Search
 from stages.search.recovery import recover
 from stages.search.repeats import Repeater
@@ -32,7 +33,7 @@ from stages.search.second_seed import check_best, describe
 from stages.search.study import Study
 from stages.search.summary import summary
 from stages.search.tables import history, table
-from stages.services.storage import open_storage
+from stages.services.storage import broken_limits, open_storage
 from stages.tracking.study_mirror import StudyMirror, Subject
 from stages.workers.launcher import open_launcher
 
@@ -119,7 +120,8 @@ def _conclude(study: Study, params: Params, before: float | None) -> None:
     """
     best = study.best()
     if best is None or best.value is None:
-        print("no trial is complete; params.yaml is unchanged")
+        reason = why_none_keeps(study.complete_trials(), study.limits) or "no trial is complete"
+        print(f"{reason}; params.yaml is unchanged")
         return
     if checked := describe(study):
         print(checked)
@@ -129,7 +131,7 @@ def _conclude(study: Study, params: Params, before: float | None) -> None:
             f"{line}; params.yaml is unchanged: its values are outside tune.space and have no result to compare with. "
             f"`dvc exp apply {best.user_attrs['name']}` takes the trial"
         )
-    elif best.value <= before and not _beats_start_by_mean(study, best):
+    elif best.value <= before and not _beats_start_by_mean(study, best) and not _start_breaks_limits(study):
         print(f"{line}; params.yaml is unchanged: its values have mAP50 {before:.3f}")
     elif _write_back(params, best.params):
         print(f"{line}; written to params.yaml (before {before:.3f})")
@@ -137,6 +139,11 @@ def _conclude(study: Study, params: Params, before: float | None) -> None:
         print(f"{line}; params.yaml was edited during the study, so the study leaves it unchanged")
     if "DVC_STAGE" not in os.environ:
         print("next: run `dvc repro`; it trains and evaluates with the values in params.yaml")
+
+
+def _start_breaks_limits(study: Study) -> bool:
+    start = [trial for trial in study.complete_trials() if same(trial.params) == same(study.space.start)]
+    return bool(start) and all(map(broken_limits, start))
 
 
 def _beats_start_by_mean(study: Study, best: FrozenTrial) -> bool:

@@ -84,6 +84,7 @@ class _Stop(Exception):
 
 def _train(connection: Connection, folder: Folder, task: Task, start: float) -> Done | Stopped:
     # This imports torch, which must see the environment of this process.
+    from stages.detector.cost import add_cost
     from stages.detector.training_report import train_with_report
 
     def on_epoch(epoch: Epoch) -> None:
@@ -97,15 +98,16 @@ def _train(connection: Connection, folder: Folder, task: Task, start: float) -> 
         trained = train_with_report(task.arguments, DATA, models, report, [on_epoch])
     except _Stop:
         return Stopped(time.monotonic() - start)
+    imgsz, device = task.arguments["imgsz"], task.arguments["device"]
+    cost = add_cost(trained.model, DATA, imgsz, device, report)
     if task.classes:
         from stages.detector.evaluation import evaluate_with_report  # takes seconds, and a trial does not need it
 
         report = folder.root / "reports" / "evaluate"
-        imgsz, device = task.arguments["imgsz"], task.arguments["device"]
         evaluate_with_report(trained.model, DATA, imgsz, device, task.classes, task.threshold, report)
     folder.save(task.name, task.stages)
     metrics = {name: round(value, 5) for name, value in trained.metrics.items()}
-    return Done(metrics, trained.train_seconds)
+    return Done({**metrics, **cost}, trained.train_seconds)
 
 
 @contextmanager

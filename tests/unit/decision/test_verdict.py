@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,35 @@ def test_the_cheapest_that_is_not_distinguishably_worse_is_recommended() -> None
     worse = decide(confirmed({**others, "cheapest": [0.7, 0.71, 0.69]}))
     assert worse.recommended is not None
     assert worse.recommended.setting.role == "best"
+
+
+def test_what_breaks_a_limit_is_not_recommended_though_it_is_better_or_cheaper() -> None:
+    values: dict[Role, list[float]] = {
+        "baseline": [0.60, 0.61, 0.62], "best": [0.70, 0.71, 0.72], "cheapest": [0.69, 0.71, 0.72]
+    }  # fmt: skip
+    repeats = confirmed(values)
+    cheapest = repeats.settings[2]
+    slow = replace(cheapest, breaks="ms_per_image 9 > 8.5")
+    decision = decide(replace(repeats, settings=[*repeats.settings[:2], slow]))
+    assert decision.recommended is not None
+    assert decision.recommended.setting.role == "best"
+    assert decision.broken == "cheapest: ms_per_image 9 > 8.5"
+    assert decide(repeats, limits={"ms_per_image": 8.5}).recommended == decide(repeats).recommended
+    none_keeps = decide(repeats, limits={"ms_per_image": 7})  # each repeat takes 8 ms
+    assert none_keeps.recommended is None
+    assert none_keeps.model is None
+    assert "best: ms_per_image 8 > 7" in none_keeps.broken
+
+
+def test_the_pretrained_model_is_not_recommended_if_it_breaks_a_limit(tmp_path: Path) -> None:
+    weights = tmp_path / "w.pt"
+    weights.write_bytes(bytes(2_000_000))
+    values: dict[Role, list[float]] = {"baseline": [0.5, 0.51, 0.52], "best": [0.6, 0.61, 0.59]}
+    as_is = replace(AS_IS, weights=weights)
+    kept = decide(confirmed(values), as_is, {"model_mb": 2.5}).recommended
+    assert kept is not None
+    assert kept.setting.role == "as is"
+    assert decide(confirmed(values), as_is, {"model_mb": 1.5}).recommended is None
 
 
 def test_the_pretrained_model_is_recommended_if_no_training_is_distinguishably_better() -> None:
