@@ -56,6 +56,7 @@ class Repeat:
         ms_per_image: Milliseconds for one image; None if it was not measured.
         threshold: The operating point of the model, 0 to 1; None if it was not chosen.
         matches: The text of matches.csv; empty if it is missing or damaged.
+        metrics: All metrics of its evaluation on the test split.
     """
 
     role: Role
@@ -67,6 +68,7 @@ class Repeat:
     ms_per_image: float | None
     threshold: float | None = None
     matches: str = field(default="", repr=False)
+    metrics: Mapping[str, float] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

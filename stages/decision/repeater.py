@@ -58,4 +58,5 @@ def _repeat_of(role: Role, seed: int, training: FinishedTraining) -> Repeat:
         tested.get("ms_per_image"),
         tested.get("threshold"),
         training.matches,
+        tested,
     )

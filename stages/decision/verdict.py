@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stages.decision.confirmation import CHEAPER, Confirmation, Repeat, Role, Setting
 from stages.decision.evidence import broken_limits
@@ -105,7 +105,9 @@ def decide(
         recommended = None
     repeats = confirmation.of(recommended.setting.role) if recommended else []
     if recommended is not None and as_is is not None and recommended.setting.role == "as is":
-        repeats = [Repeat("as is", as_is.name, 0, as_is.validated, as_is.tested, 0.0, as_is.ms_per_image)]
+        metrics = {"mAP50": as_is.tested, "ms_per_image": as_is.ms_per_image}
+        as_repeat = Repeat("as is", as_is.name, 0, as_is.validated, as_is.tested, 0.0, as_is.ms_per_image)
+        repeats = [replace(as_repeat, metrics=metrics)]
     return Decision(
         results,
         gain,

@@ -27,6 +27,7 @@ from stages.base.paths import (
     EXPORT_METRICS,
     EXPORTED,
     FIGURES,
+    MODEL_CARD,
     NOT_EXPORTED,
     ONNX_MODEL,
     PREPARED_DATA,
@@ -42,7 +43,7 @@ from stages.params.file import PARAMS, read, with_values
 from stages.params.schema import Params
 
 _FOLDERS = [Path(path).parent for path in (BEST_MODEL, TRAIN_METRICS, TEST_METRICS, EXPORT_METRICS)]
-_RESULTS: tuple[str | Path, ...] = (*_FOLDERS, DECISION, CONFIRMATION, FIGURES)  # of an earlier run
+_RESULTS: tuple[str | Path, ...] = (*_FOLDERS, DECISION, CONFIRMATION, MODEL_CARD, FIGURES)  # of an earlier run
 _IDENTITY = {f"GIT_{role}_{field}": "study" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
 
 

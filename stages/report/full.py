@@ -21,6 +21,7 @@ from stages.experiments.workshop import present_origin
 from stages.params import file as params_file
 from stages.params.schema import Params
 from stages.report import machine
+from stages.report.card import card_of_decision, card_of_workspace
 from stages.report.text import Report, ReportInputs, render
 from stages.search.repeats import Repeater
 from stages.tracking import missed, sync
@@ -69,6 +70,10 @@ def confirm_and_report(
             tested=tested,
             missing=missing,
         )
+    )
+    card = card_of_decision(decision, params, data, as_is) if decision is not None else ""
+    write_atomic(
+        reports / "model_card.md", card or card_of_workspace(params_file.read(params_file.PARAMS), data, reports)
     )
     write_atomic(reports / "confirmation.csv", confirmation.table(repeats, as_is))
     _write(report, stamp, reports)
