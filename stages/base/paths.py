@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # The results of the pipeline, spelt as in dvc.yaml and dvc.lock: relative to the repository, separated by `/`.
 PREPARED_DATA = "data/prepared"
+DATA_REPORT = "reports/data"
 DATA_SUMMARY = "reports/data/summary.json"
 STUDY_READY = "reports/study/ready"
 STUDY_SUMMARY = "reports/study/study.json"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from stages.base.tables import write_table
@@ -72,6 +73,24 @@ class Repeat:
 
 
 @dataclass(frozen=True)
+class Splits:
+    """The splits of repeats that each have their own.
+
+    Attributes:
+        folders: The prepared data of each seed. The first seed has the split of the search.
+        overlap: Test images over training images; 0 if the splits share no image.
+    """
+
+    folders: Mapping[int, Path]
+    overlap: float
+
+    @property
+    def first(self) -> int:
+        """The seed whose repeats have the split of the search."""
+        return min(self.folders)
+
+
+@dataclass(frozen=True)
 class Confirmation:
     """The settings of a study, trained again.
 
@@ -79,11 +98,18 @@ class Confirmation:
         settings: The baseline, the best, and the cheapest if there is one; the best alone if it is the baseline.
         repeats: By setting and seed.
         failed: The reasons for missing repeats, by the names of their runs.
+        splits: The splits of the repeats; None if all have the split of the search.
     """
 
     settings: list[Setting]
     repeats: list[Repeat]
     failed: Mapping[str, str]
+    splits: Splits | None = None
+
+    @property
+    def overlap(self) -> float | None:
+        """Test images over training images, if the repeats have other splits of the same images; else None."""
+        return self.splits.overlap if self.splits else None
 
     def of(self, role: Role) -> list[Repeat]:
         """Return the repeats of a setting."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from stages.decision.confirmation import CHEAPER, Confirmation, Repeat, Role, Setting
+from stages.decision.comparison import Comparison, compare
+from stages.decision.confirmation import CHEAPER, Confirmation, Repeat, Role, Setting, Splits
 from stages.decision.evidence import broken_limits
-from stages.decision.resampling import ImageDraws, resample
-from stages.decision.significance import Estimate, Interval, Verdict, detectable, difference, estimate, verdict_of
+from stages.decision.significance import Estimate, Verdict, detectable, verdict_of
 from stages.detector.as_is import AsIs
 
 
@@ -26,6 +26,7 @@ class SettingResult:
         minus_best: Its mAP50 on the test split minus that of the best, seed by seed; None for the best itself, or if
             they share no seed.
         breaks: The limits that its first run or the cheapest repeat breaks, as text; empty if it keeps all.
+        by_seed: mAP50 of each repeat on the test split, by its seed.
     """
 
     setting: Setting
@@ -34,6 +35,7 @@ class SettingResult:
     ms_per_image: float | None
     minus_best: Estimate | None
     breaks: str = ""
+    by_seed: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,13 @@ class Decision:
         recommended: The pretrained model without training, if no training is distinguishably better. Else the cheapest
             setting that keeps the limits and is not distinguishably worse than the best. None without repeats, or if
             the repeats of the best break a limit.
-        model: The repeat of the recommended setting that is best on the validation split: the model to use.
+        model: The model to use: the repeat of the recommended setting that is best on the validation split. If the
+            repeats have other splits, the one that has the split of the search, so that its results can be compared.
         over_as_is: mAP50 of the best minus mAP50 of the pretrained model without training, over the seeds; None if one
             of the two does not exist.
         without_images: Why the intervals cover the seeds alone, as the end of a sentence; empty if they cover the test
             images too.
+        splits: The splits of the repeats; None if all have the split of the search.
     """
 
     results: Mapping[Role, SettingResult]
@@ -64,6 +68,12 @@ class Decision:
     model: Repeat | None
     over_as_is: Estimate | None = None
     without_images: str = ""
+    splits: Splits | None = None
+
+    @property
+    def is_over_images(self) -> bool:
+        """Whether there are intervals over the test images beside those over seeds."""
+        return not self.without_images and self.splits is None
 
     @property
     def broken(self) -> str:
@@ -81,25 +91,21 @@ def decide(
         as_is: The pretrained model that the trainings started from; None if they did not start from one.
         limits: What a setting may cost at most, by the names of `tune.limits`.
     """
-    limits = limits or {}
-    models = {repeat.name: (repeat.matches, repeat.tested) for repeat in confirmation.repeats}
-    if as_is is not None:
-        models[as_is.name] = as_is.matches, as_is.tested
-    draws = resample(models)
-    best, baseline = confirmation.of("best"), confirmation.of("baseline")
+    comparison = compare(confirmation, as_is)
+    best = confirmation.of("best")
     results: dict[Role, SettingResult] = {
-        setting.role: _result(setting, repeats, best, draws, limits)
+        setting.role: _result(setting, repeats, best, comparison, limits or {})
         for setting in confirmation.settings
         if (repeats := confirmation.of(setting.role))
     }
-    gain = _minus(best, baseline, draws)
+    gain = comparison.minus(best, confirmation.of("baseline"))
     over_as_is = None
     useful = set(results)
     if as_is is not None and results:
-        gains = {role: _minus_as_is(confirmation.of(role), as_is, draws) for role in results}
+        gains = {role: comparison.minus_as_is(confirmation.of(role), as_is) for role in results}
         over_as_is = gains.get("best")
         useful = {role for role, over in gains.items() if verdict_of(over) == "better"}
-        results = {"as is": _without_training(as_is, over_as_is, draws, limits), **results}
+        results = {"as is": _without_training(as_is, over_as_is, comparison, limits or {}), **results}
     recommended = _recommended(results, useful) if useful else results.get("as is")
     if recommended is not None and recommended.breaks:
         recommended = None
@@ -112,58 +118,50 @@ def decide(
         results,
         gain,
         verdict_of(gain) if gain else None,
-        detectable(gain.sd, gain.n, gain.images) if gain else None,
+        detectable(gain.sd, gain.n, gain.images, gain.overlap) if gain else None,
         recommended,
-        max(repeats, key=lambda repeat: (repeat.validated, -repeat.seed), default=None),
+        _model_to_use(repeats, confirmation.splits),
         over_as_is,
-        draws.reason,
+        comparison.without_images,
+        confirmation.splits,
     )
 
 
-def _mean(repeats: Sequence[Repeat], draws: ImageDraws) -> Estimate:
-    names = [repeat.name for repeat in repeats]
-    return estimate([repeat.tested for repeat in repeats]).over_images(draws.mean(names), draws.images)
-
-
-def _minus(repeats: Sequence[Repeat], others: Sequence[Repeat], draws: ImageDraws) -> Estimate | None:
-    """Return the difference between two settings on the test split, seed by seed; None if they share no seed."""
-    values, other_values = ({repeat.seed: repeat.tested for repeat in group} for group in (repeats, others))
-    shared = values.keys() & other_values.keys()
-    names, other_names = ([repeat.name for repeat in group if repeat.seed in shared] for group in (repeats, others))
-    result = difference(values, other_values)
-    return result.over_images(draws.difference(names, other_names), draws.images) if result else None
-
-
-def _minus_as_is(repeats: Sequence[Repeat], as_is: AsIs, draws: ImageDraws) -> Estimate:
-    over = draws.difference([repeat.name for repeat in repeats], [as_is.name])
-    return (_mean(repeats, draws) - as_is.tested).over_images(over, draws.images)
+def _model_to_use(repeats: Sequence[Repeat], splits: Splits | None) -> Repeat | None:
+    if splits is not None:
+        repeats = [repeat for repeat in repeats if repeat.role == "as is" or repeat.seed == splits.first]
+    return max(repeats, key=lambda repeat: (repeat.validated, -repeat.seed), default=None)
 
 
 def _result(
-    setting: Setting, repeats: list[Repeat], best: list[Repeat], draws: ImageDraws, limits: Mapping[str, float]
+    setting: Setting,
+    repeats: Sequence[Repeat],
+    best: Sequence[Repeat],
+    comparison: Comparison,
+    limits: Mapping[str, float],
 ) -> SettingResult:
     seconds = min(repeat.seconds for repeat in repeats)
     speed = min((repeat.ms_per_image for repeat in repeats if repeat.ms_per_image is not None), default=None)
     return SettingResult(
         setting,
-        _mean(repeats, draws),
+        comparison.mean(repeats),
         seconds,
         speed,
-        _minus(repeats, best, draws) if setting.role != "best" else None,
+        comparison.minus(repeats, best) if setting.role != "best" else None,
         setting.breaks or broken_limits(limits, speed, None, seconds),
+        {repeat.seed: repeat.tested for repeat in repeats},
     )
 
 
 def _without_training(
-    as_is: AsIs, best_minus_as_is: Estimate | None, draws: ImageDraws, limits: Mapping[str, float]
+    as_is: AsIs, best_minus_as_is: Estimate | None, comparison: Comparison, limits: Mapping[str, float]
 ) -> SettingResult:
-    tested = Estimate(as_is.tested, Interval(as_is.tested, as_is.tested), 0.0, 0)
-    tested = tested.over_images(draws.mean([as_is.name]), draws.images)
     setting = Setting("as is", "", {"imgsz": as_is.imgsz}, as_is.validated, 0.0)
     minus_best = -best_minus_as_is if best_minus_as_is is not None else None
     size = as_is.weights.stat().st_size / 1e6 if "model_mb" in limits else None
     breaks = broken_limits(limits, as_is.ms_per_image, size, 0.0)
-    return SettingResult(setting, tested, 0.0, as_is.ms_per_image, minus_best, breaks)
+    tested = comparison.mean_as_is(as_is)
+    return SettingResult(setting, tested, 0.0, as_is.ms_per_image, minus_best, breaks, as_is.by_seed)
 
 
 def _recommended(results: Mapping[Role, SettingResult], useful: Collection[Role]) -> SettingResult | None:
@@ -206,7 +204,7 @@ def describe(difference: Estimate) -> str:
 
 def counts(estimate: Estimate) -> str:
     """Return the number of seeds and of test images that an interval comes from, as text."""
-    seeds = [f"{estimate.n} seed{'s' if estimate.n > 1 else ''}"] if estimate.n else []
+    seeds = [f"{estimate.n} {estimate.unit}{'s' if estimate.n > 1 else ''}"] if estimate.n else []
     return " and ".join([*seeds, *([f"{estimate.images.n} test images"] if estimate.images else [])])
 
 

@@ -125,6 +125,7 @@ class Tune(_Group):
     limits: Limits
     seed: int = Field(ge=0, lt=2**31, strict=True, description="a whole number from 0")
     confirm_seeds: int = Field(ge=0, le=100, strict=True, description="a whole number from 0 to 100")
+    confirm_over: Literal["seeds", "splits"] = Field(description="seeds or splits")
     storage: str | None = Field(description="an SQLAlchemy URL, or null")
     space: dict[str, Dimension] = Field(
         min_length=1, description="a mapping of at least one training key to its values"

@@ -19,7 +19,7 @@ ROLES: Mapping[Role, str] = {
 
 
 def _interval_columns(decision: Decision) -> tuple[str, ...]:
-    return ("95 % interval",) if decision.without_images else ("over seeds", "over images", "over both")
+    return ("over seeds", "over images", "over both") if decision.is_over_images else ("95 % interval",)
 
 
 def setting_name(result: SettingResult) -> str:

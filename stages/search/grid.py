@@ -15,7 +15,7 @@ from stages.experiments import grid, refs
 from stages.experiments.finished import finished_trainings
 from stages.experiments.identity import code_digests
 from stages.experiments.lock import parse_lock, prepared
-from stages.experiments.workshop import Origin, present_origin
+from stages.experiments.origin import Origin, present_origin
 from stages.params import file as params_file
 from stages.params.schema import Params
 from stages.params.space import same

@@ -18,7 +18,7 @@ from stages.experiments.finished import table as comparison_table
 from stages.experiments.identity import code_digests
 from stages.experiments.lock import edited_lock, prepared, read_lock
 from stages.experiments.noise import measured_noise
-from stages.experiments.workshop import present_origin
+from stages.experiments.origin import present_origin
 from stages.params import file as params_file
 from stages.params.file import with_values
 from stages.params.schema import Params
@@ -28,7 +28,7 @@ from stages.search.identity import changed_facts, identity
 from stages.search.limits import why_none_keeps
 from stages.search.loop import Search
 from stages.search.recovery import recover
-from stages.search.repeats import Repeater
+from stages.search.repeats import SeedRepeater
 from stages.search.second_seed import check_best, describe
 from stages.search.study import Study
 from stages.search.summary import summary
@@ -70,7 +70,7 @@ def run_study(folder: Path) -> None:
         with open_launcher(params, origin) as launcher:
             if len(study.finished()) < study.target:
                 Search(study, params.tune.timeout, launcher, mirror).run()
-            check_best(study, noise, Repeater(params, origin, launcher))
+            check_best(study, noise, SeedRepeater(params, origin, launcher))
         status = "FINISHED"
     finally:
         mirror.close(study.trials(), _write_reports(study, params, results, folder), status)

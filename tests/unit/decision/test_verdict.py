@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.decision.confirmation import Confirmation, Repeat, Role, Setting
+from stages.decision.confirmation import Confirmation, Repeat, Role, Setting, Splits
 from stages.decision.significance import Estimate, Interval, detectable, difference, estimate, verdict_of
 from stages.decision.verdict import decide, describe
 from stages.detector.as_is import AsIs
@@ -231,3 +231,58 @@ def test_a_setting_whose_repeats_all_failed_does_not_stop_the_decision() -> None
     assert (decision.gain, decision.verdict, decision.detectable) == (None, None, None)
     assert decision.recommended is not None
     assert decide(confirmed({"baseline": [0.7], "best": []})).recommended is None
+
+
+# Over splits ----------------------------------------------------------------------------------------------------------
+
+
+SPLITS = Splits({1: Path("data"), 2: Path("two"), 3: Path("three")}, overlap=0.25)
+
+
+def test_an_interval_over_splits_has_the_factor_of_nadeau_and_bengio() -> None:
+    over_seeds, over_splits = estimate([0.70, 0.74, 0.72]), estimate([0.70, 0.74, 0.72], overlap=0.25)
+    assert over_splits.seeds.width / over_seeds.seeds.width == pytest.approx(math.sqrt((1 / 3 + 0.25) / (1 / 3)))
+    assert (over_splits.unit, over_splits.mean, over_splits.sd) == ("split", over_seeds.mean, over_seeds.sd)
+    assert describe(estimate([0.05, 0.06, 0.055], 0.25)).endswith("3 splits)")
+    assert estimate([0.70, 0.74, 0.72], overlap=0.0).seeds == over_seeds.seeds, "splits without a common image"
+
+
+def test_of_a_thousand_reports_over_splits_without_a_difference_at_most_one_in_twenty_says_better() -> None:
+    """40 training and 10 test images out of 50. Each image has a luck of its own, which a split meets or not."""
+    random, overlap, better, alone = np.random.default_rng(0), 10 / 40, 0, 0
+    for _ in range(1000):
+        lucks = random.normal(0, 0.2, 50)
+        tests = [random.permutation(50)[:10] for _ in range(3)]
+        differences = [float(lucks[test].mean() + random.normal(0, 0.01)) for test in tests]
+        better += verdict_of(estimate(differences, overlap)) == "better"
+        alone += verdict_of(estimate(differences)) == "better"
+    assert better <= 50
+    assert better < alone, "the splits share images"
+
+
+def test_a_detectable_difference_over_splits_is_larger() -> None:
+    alone, shared = detectable(0.02, 5), detectable(0.02, 5, overlap=0.25)
+    assert alone is not None
+    assert shared is not None
+    assert shared / alone == pytest.approx(math.sqrt((1 / 5 + 0.25) / (1 / 5)), rel=0.01)
+
+
+def test_the_model_to_use_is_the_repeat_with_the_split_of_the_search() -> None:
+    repeats = replace(confirmed({"baseline": [0.6, 0.61, 0.62], "best": [0.70, 0.75, 0.73]}), splits=SPLITS)
+    decision = decide(repeats)
+    assert decision.model is not None
+    assert decision.model.seed == 1
+    assert not decision.is_over_images
+    assert decision.gain is not None
+    assert decision.gain.unit == "split"
+
+
+def test_the_pretrained_model_is_compared_split_by_split() -> None:
+    repeats = replace(confirmed({"best": [0.70, 0.50, 0.60]}), splits=SPLITS)
+    as_is = replace(AS_IS, by_seed={1: 0.60, 2: 0.41, 3: 0.49})
+    decision = decide(repeats, as_is)
+    assert decision.over_as_is is not None
+    assert decision.over_as_is.mean == pytest.approx(0.1)
+    assert verdict_of(decision.over_as_is) == "better", "each split differs by about 0.1"
+    assert verdict_of(decide(replace(repeats, splits=None), AS_IS).over_as_is or decision.over_as_is) != "better"
+    assert decision.results["as is"].tested.mean == pytest.approx(0.5)

@@ -31,6 +31,7 @@ EVALUATE = {
     "stages/detector/calibration.py",
     "stages/detector/errors.py",
     "stages/detector/evaluation.py",
+    "stages/detector/cost.py",
     "stages/detector/evaluation_tables.py",
     "stages/detector/matches.py",
     "stages/detector/matching.py",

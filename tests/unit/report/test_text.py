@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.decision.confirmation import Confirmation, first_settings
+from stages.decision.confirmation import Confirmation, Splits, first_settings
 from stages.decision.evidence import Evidence
 from stages.decision.verdict import decide
 from stages.detector.as_is import AsIs
@@ -184,6 +184,18 @@ def test_limits_are_in_the_context_the_runs_and_the_recommendation(tmp_path: Pat
     none = written(tables, confirmed(tables), limits={"ms_per_image": 7})
     assert "None: no confirmed setting keeps the limits (baseline: ms_per_image 16 > 15; best:" in none.text
     assert limited.figures["tradeoff.png"] != full.figures["tradeoff.png"]
+
+
+def test_over_splits_there_is_one_interval_and_the_report_says_what_the_splits_share(study: Evidence) -> None:
+    repeats = replace(confirmed(study), splits=Splits({1: Path("a"), 2: Path("b"), 3: Path("c")}, 0.25))
+    text = written(study, repeats).text
+    assert ", 3 splits)" in text.partition("## Context")[0]
+    assert "Basis of the decision: mAP50 on the test split, other seeds and other splits of the images." in text
+    assert "test images over training images = 0.25" in text
+    assert "The test images of one repeat were training images of others" in text
+    assert "over images" not in text.partition("## Confirmation")[2].partition("## Recommendation")[0]
+    assert "Differences in mAP50 on the test split, split by split:" in text
+    assert "The search has seen neither" not in text
 
 
 def test_the_front_has_the_points_that_no_other_beats_in_both() -> None:
