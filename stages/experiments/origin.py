@@ -8,7 +8,8 @@ from pathlib import Path
 from stages.base.failures import Failure
 from stages.base.git import commit
 from stages.base.paths import DATA, ROOT
-from stages.experiments.lock import parameters, read_lock
+from stages.experiments.identity import code_digests
+from stages.experiments.lock import parameters, parse_lock, prepared, read_lock
 from stages.params.file import PARAMS, read
 from stages.params.schema import Params
 
@@ -21,6 +22,12 @@ class Origin:
     params: str
     lock: str
     data: Path = DATA
+
+    @property
+    def made_of(self) -> dict[str, str]:
+        """The digests of the code and the data that a training is made from, by path. Equal ones can be compared."""
+        data = prepared(parse_lock(self.lock))
+        return {**code_digests(), data["path"]: data["md5"]}
 
 
 def present_origin(params: Params) -> Origin:

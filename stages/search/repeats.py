@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 from stages.experiments.finished import FinishedTraining, finished_trainings
 from stages.experiments.identity import code_digests
-from stages.experiments.lock import parse_lock, prepared
 from stages.experiments.names import confirmation_name
 from stages.experiments.origin import Origin
 from stages.experiments.split import origin_of_split
@@ -102,8 +101,7 @@ class SeedRepeater:
             launcher: The source of the workers.
         """
         self._params, self._origin, self._launcher = params, origin, launcher
-        data = prepared(parse_lock(origin.lock))
-        self._made = {**code_digests(), data["path"]: data["md5"]}
+        self._made = origin.made_of
         self.seeds = range(params.seed + 1, params.seed + 1 + params.tune.confirm_seeds)
         self.folders: Mapping[int, Path] = dict.fromkeys(self.seeds, origin.data)
 

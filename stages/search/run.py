@@ -16,7 +16,7 @@ from stages.detector.arguments import check_arguments
 from stages.experiments.finished import FinishedTrainings, finished_trainings
 from stages.experiments.finished import table as comparison_table
 from stages.experiments.identity import code_digests
-from stages.experiments.lock import edited_lock, prepared, read_lock
+from stages.experiments.lock import edited_lock
 from stages.experiments.noise import measured_noise
 from stages.experiments.origin import present_origin
 from stages.params import file as params_file
@@ -51,13 +51,11 @@ def run_study(folder: Path) -> None:
     """
     params = params_file.load(check_more=check_arguments)
     origin = present_origin(params)
-    lock, code = read_lock(ROOT), code_digests()
-    data = prepared(lock)
     digest = json.loads((DATA / "summary.json").read_text(encoding="utf-8"))["digest"]
-    results = finished_trainings({**code, data["path"]: data["md5"]}, origin.commit)
+    results = finished_trainings(origin.made_of, origin.commit)
 
     noise = measured_noise(results.trainings) or RULE_OF_THUMB
-    study = Study(params, identity(params, digest, code), open_storage(params.tune.storage), noise.sd)
+    study = Study(params, identity(params, digest, code_digests()), open_storage(params.tune.storage), noise.sd)
     recover(study)
     new = study.add_results(results.trainings)
     start = study.space.point(params.training())
