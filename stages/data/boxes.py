@@ -1,4 +1,4 @@
-"""Boxes in pixels: areas, overlaps, and the sizes by which an evaluation and the data card tell objects apart."""
+"""Boxes: areas, overlaps, and the sizes by which an evaluation and the data card tell objects apart."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ an object is for the model, whatever the size of the file.
 """
 
 
-def corners(boxes: Iterable[Box], size: tuple[float, float]) -> NDArray[np.float64]:
-    """Return boxes as x1, y1, x2, y2 in pixels of an image of a size (width, height), of shape (boxes, 4)."""
+def corners(boxes: Iterable[Box]) -> NDArray[np.float64]:
+    """Return boxes as x1, y1, x2, y2 in fractions of the image, of shape (boxes, 4)."""
     x, y, width, height = np.array([box[1:] for box in boxes], np.float64).reshape(-1, 4).T
-    fractions = np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], axis=1)
-    return np.asarray(fractions * [*size, *size])
+    return np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], axis=1)
 
 
 def box_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
