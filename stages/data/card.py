@@ -110,8 +110,8 @@ def _warning(duplicates: Sequence[Sequence[Written]]) -> str:
         pairs += [f"{picture.file} like {example}" for picture in group if picture.split != "train"]
     if not pairs:
         return ""
-    more = f"; and {len(pairs) - WARNED} more" if len(pairs) > WARNED else ""
-    return f"images of val and test that look like one of train: {'; '.join(pairs[:WARNED])}{more}; see reports/data/{CARD}"
+    named = "; ".join(pairs[:WARNED]) + (f"; and {len(pairs) - WARNED} more" if len(pairs) > WARNED else "")
+    return f"images of val and test that look like one of train: {named}; see reports/data/{CARD}"
 
 
 def _facts(data: Data, prepared: Prepared) -> list[tuple[str, str]]:
@@ -150,9 +150,7 @@ def _sizes(pictures: Sequence[Written]) -> str:
     counts = {split: np.zeros((len(SIDES), len(names)), int) for split in SPLITS}
     for picture in pictures:
         counts[picture.split] += picture.inspection.sizes
-    rows = [
-        [str(side), split, *map(str, counts[split][place])] for place, side in enumerate(SIDES) for split in SPLITS
-    ]
+    rows = [[str(side), split, *map(str, counts[split][place])] for place, side in enumerate(SIDES) for split in SPLITS]
     return _table(("imgsz", "split", *names), rows)
 
 

@@ -70,7 +70,8 @@ def perceptual_hash(pixels: Pixels) -> int:
 def _sizes(boxes: Sequence[Box], width: int, height: int, side: int) -> tuple[int, ...]:
     """Return the number of small, medium and large boxes in the image with its longest side at `side`."""
     scale = side / max(width, height)
-    areas = [box[3] * width * scale * box[4] * height * scale for box in boxes]
+    # a label file has six decimals, so the rest of an area is rounding, which a box at a bound must not depend on
+    areas = [round(box[3] * width * scale * box[4] * height * scale, 1) for box in boxes]
     return tuple(sum(low <= area <= high for area in areas) for size, (low, high) in SIZES.items() if size != "all")
 
 

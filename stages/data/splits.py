@@ -82,8 +82,8 @@ def _check_classes(groups: Mapping[str, Sequence[int]], classes: Sequence[str], 
     if rare:
         more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
         raise Failure(
-            f"data.classes: too few pictures show {', '.join(rare[:5])}{more}: each class must be in {', '.join(splits)}; "
-            "add pictures, or remove the class from data.classes"
+            f"data.classes: too few pictures show {', '.join(rare[:5])}{more}: each class must be in "
+            f"{', '.join(splits)}; add pictures, or remove the class from data.classes"
         )
 
 

@@ -112,7 +112,9 @@ def test_a_class_in_fewer_pictures_than_splits_is_refused_by_name() -> None:
     shown = alike(10)
     shown["3.jpg"].append(1)
     shown["4.jpg"] += [1, 1]
-    with pytest.raises(Failure, match=r"data\.classes: too few pictures show dog \(2\), cat \(0\): each class must be in"):
+    with pytest.raises(
+        Failure, match=r"data\.classes: too few pictures show dog \(2\), cat \(0\): each class must be in"
+    ):
         assign(shown, ["person", "dog", "cat"], FRACTIONS, 0)
     assert set(assign(shown, ["person", "dog"], {"train": 0.5, "test": 0.5}, 0).values()) == {"train", "test"}
 
