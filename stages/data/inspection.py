@@ -87,7 +87,8 @@ def _overlapping(boxes: Sequence[Box]) -> list[Suspicion]:
     if len(boxes) < 2:
         return []
     labels = np.array([box[0] for box in boxes])
-    overlaps = box_iou(corners(boxes), corners(boxes)) * (labels[:, None] == labels[None, :])
+    edges = corners(boxes)
+    overlaps = box_iou(edges, edges) * (labels[:, None] == labels[None, :])
     return [
         Suspicion(int(second) + 1, int(labels[second]), f"covers line {first + 1} (IoU {overlaps[first, second]:.2f})")
         for first, second in np.argwhere(np.triu(overlaps, 1) > OVERLAP)

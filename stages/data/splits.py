@@ -12,6 +12,7 @@ FRACTIONS = {"train": 0.7, "val": 0.15, "test": 0.15}
 NOTHING = -1  # the group of the pictures without any object
 
 ATTEMPTS = 20  # orders of the pictures that are tried while a split lacks a class; more hardly help
+NAMED = 20  # classes that a message names
 
 _REST = ""  # what stands for a split where pictures beyond the counts are left out
 
@@ -80,9 +81,9 @@ def _check_classes(groups: Mapping[str, Sequence[int]], classes: Sequence[str], 
                 counts[label] += 1
     rare = [f"{classes[label]} ({count})" for label, count in counts.items() if count < len(splits)]
     if rare:
-        more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
+        more = f" and {len(rare) - NAMED} more" if len(rare) > NAMED else ""
         raise Failure(
-            f"data.classes: too few pictures show {', '.join(rare[:5])}{more}: each class must be in "
+            f"data.classes: too few pictures show {', '.join(rare[:NAMED])}{more}: each class must be in "
             f"{', '.join(splits)}; add pictures, or remove the class from data.classes"
         )
 

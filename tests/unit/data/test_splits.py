@@ -88,8 +88,8 @@ def test_pictures_that_all_show_the_same_classes_are_shuffled() -> None:
     assert [splits[name] for name in names[:35]] == ["train"] * 20 + ["val"] * 5 + ["test"] * 10
 
 
-def test_three_pictures_of_three_classes_leave_one_way() -> None:
-    """A greedy choice alone would often put both pictures of `c` that show another class too into train."""
+def test_several_orders_are_tried_before_a_split_lacks_a_class() -> None:
+    """With three pictures of each class, one order alone often ends with two of them in a split."""
     shown = {"1": [0, 2], "2": [0], "3": [0], "4": [1, 2], "5": [1], "6": [1], "7": [2]}
     for seed in range(30):
         splits = assign(shown, ["a", "b", "c"], {"train": 2, "val": 2, "test": 3}, seed)
@@ -120,5 +120,5 @@ def test_a_class_in_fewer_pictures_than_splits_is_refused_by_name() -> None:
 
 
 def test_the_message_on_many_rare_classes_is_short() -> None:
-    with pytest.raises(Failure, match=r"c0 \(0\), c1 \(0\), c2 \(0\), c3 \(0\), c4 \(0\) and 70 more: "):
+    with pytest.raises(Failure, match=r"show c0 \(0\), c1 \(0\), .*, c19 \(0\) and 55 more: "):
         assign({name: [75] for name in alike(10)}, [f"c{label}" for label in range(76)], FRACTIONS, 0)
