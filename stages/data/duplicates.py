@@ -12,7 +12,8 @@ NEAR = 6
 """The most bits in which the hashes of duplicates differ.
 
 Measured on COCO128 and on the drawn pictures: JPEG quality 50, half or 40 % of the size, or no colour changes at most 4
-bits, and a fifth more light at most 6. The nearest two different photographs differ in 16, and the nearest two of 2,000 drawings in 8.
+bits, and a fifth more light at most 6. The nearest two different photographs differ in 16 bits, and the nearest two of
+2,000 drawings in 8.
 """
 
 _BLOCK = 1024  # hashes that are compared with all others at a time
