@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from stages import evaluate as stage
+from stages.data.boxes import SIZES
 from stages.data.preparation import prepare
 from stages.detector import evaluation, head
-from stages.detector.average_precision import SIZES, accuracies
+from stages.detector.average_precision import accuracies
 from stages.detector.cost import milliseconds
 from stages.detector.evaluation import Evaluation, evaluate, evaluate_with_report
 from stages.detector.head import start_from

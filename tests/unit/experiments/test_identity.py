@@ -24,6 +24,7 @@ TRAIN = {
     "stages/params/resolution.py",
 }
 EVALUATE = {
+    "stages/data/boxes.py",
     "stages/data/contact_sheet.py",
     "stages/data/images.py",
     "stages/data/labels.py",
