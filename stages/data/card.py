@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages.base.files import write_atomic
 from stages.base.formatting import markdown_table
 from stages.base.tables import write_table
+from stages.base.templates import templates
 from stages.data.boxes import SIZES
 from stages.data.duplicates import NEAR, groups
 from stages.data.inspection import OVERLAP, SIDES, TINY
@@ -68,27 +68,23 @@ def data_card(data: Data, prepared: Prepared) -> DataCard:
         for picture in pictures
         for suspicion in picture.inspection.suspicions
     ]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML
-    )
-    card = environment.get_template("data_card.md.j2").render(
-        facts=_table(("data", "value"), _facts(data, prepared)),
-        counts=_counts(data.classes, pictures),
-        bounds=[f"{SIZES[size][0]:,.0f}" for size in ("medium", "large")],
-        sizes=_sizes(pictures),
-        near=NEAR,
-        duplicates=[[picture.file for picture in group] for group in duplicates],
-        duplicate_counts=_duplicate_counts(duplicates),
-        overlap=OVERLAP,
-        tiny=TINY,
-        suspicious=suspicious,
-        listed=LISTED,
-        tables={"duplicates": DUPLICATES, "suspicious": SUSPICIOUS},
+    card = (
+        templates(Path(__file__).parent)
+        .get_template("data_card.md.j2")
+        .render(
+            facts=_table(("data", "value"), _facts(data, prepared)),
+            counts=_counts(data.classes, pictures),
+            bounds=[f"{SIZES[size][0]:,.0f}" for size in ("medium", "large")],
+            sizes=_sizes(pictures),
+            near=NEAR,
+            duplicates=[[picture.file for picture in group] for group in duplicates],
+            duplicate_counts=_duplicate_counts(duplicates),
+            overlap=OVERLAP,
+            tiny=TINY,
+            suspicious=suspicious,
+            listed=LISTED,
+            tables={"duplicates": DUPLICATES, "suspicious": SUSPICIOUS},
+        )
     )
     tables = {
         DUPLICATES: write_table(("group", "split", "file"), files) if files else None,

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from stages.base.formatting import duration, plain, words
+from stages.base.templates import templates
 from stages.decision.verdict import counts, describe
 from stages.report import numbers
 from stages.report.repeats import setting_name
 
 
 def environment() -> Environment:
-    """Return the environment in which the templates are rendered. A name that is not defined is an error."""
-    result = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML
-    )
+    """Return the templates with the filters of the report."""
+    result = templates(Path(__file__).parent)
     result.filters |= {
         "counts": counts,
         "describe": describe,
