@@ -1,4 +1,4 @@
-"""The commands that are killed, and the repositories in which they run. All trainings are the quick ones of the tests."""
+"""The commands that are killed, and their repositories. All trainings are the quick ones of the tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Scenario:
         name: Its name in the table.
         command: The command, which is repeated after each kill.
         make: Makes the repository, in a folder that does not exist yet, from the base.
-        victims: Which processes are killed: `worker`, `stage`, `dvc`, `git` or `tree`, the command with all its children.
+        victims: Which processes are killed: `worker`, `stage`, `dvc`, `git`, or `tree`: the command with its children.
     """
 
     name: str
