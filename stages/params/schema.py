@@ -123,6 +123,7 @@ class Tune(_Group):
     )
     patience: int | None = Field(ge=1, le=1000, strict=True, description="a whole number from 1 to 1000, or null")
     limits: Limits
+    stall: float | None = Field(gt=0, strict=True, description="seconds over 0, or null")
     seed: int = Field(ge=0, lt=2**31, strict=True, description="a whole number from 0")
     confirm_seeds: int = Field(ge=0, le=100, strict=True, description="a whole number from 0 to 100")
     confirm_over: Literal["seeds", "splits"] = Field(description="seeds or splits")

@@ -125,7 +125,7 @@ class Search:
             self._study.complete(trial, outcome.metrics, outcome.train_seconds)
         elif isinstance(outcome, Stopped):
             self._study.prune(trial, outcome.seconds)
-        elif outcome.kind in ("crashed", "lost"):
+        elif outcome.kind in ("crashed", "lost", "stalled"):
             settle(self._study, trial, outcome.kind, outcome.reason, outcome.kind == "lost")
         else:
             self._study.fail(trial, outcome.kind, outcome.reason, outcome.seconds)

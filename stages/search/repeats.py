@@ -160,7 +160,8 @@ class SplitRepeater:
                 self._repeaters[seed] = first
                 continue
             split = origin_of_split(origin, params.data.seed + number)
-            launcher = LocalLauncher(places(params.tune.workers, params.device, params.tune.trials_per_gpu), split)
+            tune = params.tune
+            launcher = LocalLauncher(places(tune.workers, params.device, tune.trials_per_gpu), split, tune.stall)
             self._repeaters[seed] = SeedRepeater(params, split, launcher)
         self.folders: Mapping[int, Path] = {seed: repeater.folders[seed] for seed, repeater in self._repeaters.items()}
 

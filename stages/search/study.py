@@ -253,7 +253,7 @@ class Study:
 
         Args:
             trial: The trial.
-            kind: One of PERMANENT; or `crashed`, `lost` or `repeated`.
+            kind: One of PERMANENT; or `crashed`, `stalled`, `lost` or `repeated`.
             reason: For the reader of trials.csv.
             seconds: Of training.
         """

@@ -46,7 +46,13 @@ class Worker(Protocol):
 
 
 class Launcher(Protocol):
-    """A source of workers. Use it in a `with` statement."""
+    """A source of workers. Use it in a `with` statement.
+
+    Attributes:
+        stall: The seconds without a message after which a training counts as hung; None for never.
+    """
+
+    stall: float | None
 
     def __enter__(self) -> Launcher: ...
 
@@ -76,7 +82,7 @@ def open_launcher(params: Params, origin: Origin) -> Launcher:
     tune = params.tune
     address = os.environ.get("RAY_ADDRESS") or tune.cluster
     if not address:
-        return LocalLauncher(places(tune.workers, params.device, tune.trials_per_gpu), origin)
+        return LocalLauncher(places(tune.workers, params.device, tune.trials_per_gpu), origin, tune.stall)
     from stages.workers.ray_cluster import RayLauncher  # Ray is an extra, and takes a second to import
 
     return RayLauncher(address, params, origin)

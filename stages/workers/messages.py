@@ -96,7 +96,8 @@ class Failed:
     """The training failed, or its worker has died.
 
     Attributes:
-        kind: `out of memory`, `not a number`, `refused` or `crashed`; or `lost`, if the machine of the worker is gone.
+        kind: `out of memory`, `not a number`, `refused` or `crashed`; `stalled`, if the training reported nothing for
+            `tune.stall` seconds; or `lost`, if the machine of the worker is gone.
         reason: For the user.
         seconds: Since the start of the task; 0 if the worker has died.
     """

@@ -42,6 +42,7 @@ class WorkerPool:
         self._starting: list[Worker] = []
         self._free: list[Worker] = []  # those that have worked come first
         self._running: dict[Worker, Task] = {}
+        self._heard: dict[Worker, float] = {}  # when a worker got its task, or reported an epoch
         self._alone: dict[str, list[Task]] = {}  # tasks that get a card to themselves, one after another, by card
         self._failures = ("", 0)  # the kind of the last failures, and their number
         self.parent_command = ParentCommand()
@@ -122,15 +123,34 @@ class WorkerPool:
         for worker in [worker for worker in watched if worker.connection in ready]:
             message = worker.receive()
             if isinstance(message, EpochEnded):
+                self._heard[worker] = time.monotonic()
                 worker.answer(on_epoch is not None and on_epoch(self._running[worker], message))
             elif worker in self._starting:
                 self._started(worker, message)
             elif not isinstance(message, Ready):
-                task = self._running.pop(worker)
-                self._free_again(worker, message)
-                if self._is_final(task, worker.card, message):
-                    yield task, message
+                yield from self._ended(worker, message)
+        for worker, outcome in self._stalled():
+            yield from self._ended(worker, outcome)
         yield from self._without_card()
+
+    def _ended(self, worker: Worker, outcome: Outcome) -> Iterator[tuple[Task, Outcome]]:
+        """Free a worker, and yield its task with the outcome if the task is over."""
+        task = self._running.pop(worker)
+        self._free_again(worker, outcome)
+        if self._is_final(task, worker.card, outcome):
+            yield task, outcome
+
+    def _stalled(self) -> list[tuple[Worker, Failed]]:
+        """Return the workers whose training has reported nothing for too long."""
+        stall, now = self._launcher.stall, time.monotonic()
+        if stall is None:
+            return []
+        reason = (
+            f"no epoch ended for {stall:g} s, so the training was ended; if an epoch takes so long, raise tune.stall"
+        )
+        return [
+            (worker, Failed("stalled", reason, stall)) for worker in self._running if now - self._heard[worker] > stall
+        ]
 
     def is_repeated_failure(self, outcome: Outcome) -> bool:
         """Return whether this outcome is at least the third failure of one kind in a row.
@@ -162,11 +182,11 @@ class WorkerPool:
 
     def _give(self, task: Task, worker: Worker) -> None:
         self._free.remove(worker)
-        self._running[worker] = task
+        self._running[worker], self._heard[worker] = task, time.monotonic()
         worker.send(task)
 
     def _free_again(self, worker: Worker, outcome: Outcome) -> None:
-        if isinstance(outcome, Failed) and outcome.kind == "lost":
+        if isinstance(outcome, Failed) and outcome.kind in ("lost", "stalled"):
             worker.end()
             return
         if isinstance(outcome, Failed) and outcome.kind in ("crashed", "refused"):

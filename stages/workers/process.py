@@ -180,13 +180,15 @@ def _main(place: Place, folder: Path, origin: Origin, connection: Connection) ->
 class LocalLauncher:
     """Starts workers on this machine, one at each place."""
 
-    def __init__(self, places: Sequence[Place], origin: Origin) -> None:
+    def __init__(self, places: Sequence[Place], origin: Origin, stall: float | None = None) -> None:
         """Prepare without starting anything.
 
         Args:
             places: The resources of each worker.
             origin: What the experiments start from.
+            stall: As in Launcher.
         """
+        self.stall = stall
         self._places = dict(enumerate(places))
         self._idle = list(self._places)
         self._origin = origin

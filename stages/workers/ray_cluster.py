@@ -109,6 +109,7 @@ class RayLauncher:
                 f"RAY_ADDRESS: {address!r} is not allowed; it must be the HEAD:PORT that `ray start --head` printed"
             )
         self.address, self._params, self._origin = address, params, origin
+        self.stall = params.tune.stall
         self._device, self._per_gpu, self._most = params.device, params.tune.trials_per_gpu, params.tune.workers
         self._in_use: Counter[str] = Counter()  # workers by machine
         self._barred: dict[str, float] = {}  # the time at which a machine may have workers again

@@ -46,7 +46,11 @@ def value(params: Mapping[str, Any]) -> float:
 
 
 def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[Listener] = ()) -> Trained:
-    """QUICK_SECONDS in the environment is the time of an epoch, QUICK_FAILS a batch size that fails."""
+    """Train by a formula.
+
+    In the environment, QUICK_SECONDS is the time of an epoch, QUICK_FAILS a batch size that fails, and QUICK_HANGS one
+    that hangs in its second epoch.
+    """
     assert (data / "data.yaml").is_file()
     begun = time.monotonic()
     point = {key: params[key] for key in ("epochs", "imgsz", "lr0", "batch", "scale", "seed")}
@@ -54,6 +58,8 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
     log.parent.mkdir(exist_ok=True)
     for epoch in range(1, params["epochs"] + 1):
         time.sleep(float(os.environ.get("QUICK_SECONDS", "0")))
+        if epoch > 1 and str(params["batch"]) == os.environ.get("QUICK_HANGS"):
+            time.sleep(1e6)
         if str(params["batch"]) == os.environ.get("QUICK_FAILS"):
             raise TrainingFailed("the quick training was told to fail", os.environ.get("QUICK_KIND", "not a number"))
         print("what a trainer prints: a wall", flush=True)

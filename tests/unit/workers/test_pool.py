@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import Pipe
@@ -13,7 +14,7 @@ import pytest
 
 from stages.experiments.origin import Origin
 from stages.services.storage import MAX_LOSSES
-from stages.workers.messages import Done, Failed, Message, Outcome, Place, Ready, Task
+from stages.workers.messages import Done, EpochEnded, Failed, Message, Outcome, Place, Ready, Task
 from stages.workers.pool import WorkerPool
 from stages.workers.process import LocalLauncher, LocalWorker, places
 
@@ -39,6 +40,9 @@ class MemoryWorker:
         for message in self._launcher.answers(self, task):
             self._other_end.send(message)
 
+    def say(self, message: Message) -> None:
+        self._other_end.send(message)
+
     def receive(self) -> Message:
         message: Message = self.connection.recv()
         return message
@@ -57,7 +61,7 @@ class MemoryLauncher(LocalLauncher):
     """A launcher whose workers are added by a test."""
 
     def __init__(self, answers: Answers, cards: Sequence[str] = ("",), is_ready: bool = True) -> None:
-        self.answers = answers
+        self.answers, self.stall = answers, None
         self.workers = [MemoryWorker(self, card, is_ready) for card in cards]
         self.new: list[MemoryWorker] = list(self.workers)
 
@@ -189,3 +193,41 @@ def test_gpus_are_shared_by_so_many_trainings(monkeypatch: pytest.MonkeyPatch) -
     assert [place.card for place in shared] == ["0", "1", "0", "1"]
     assert len(places(3, None, per_gpu=2)) == 3
     assert [place.card for place in places(None, "cpu", per_gpu=2)] == [""] * len(places(None, "cpu"))
+
+
+def test_a_training_that_reports_nothing_is_ended_and_the_others_go_on() -> None:
+    """The first worker never answers to `hangs`; a new one takes its place."""
+
+    def answers(worker: MemoryWorker, task: Task) -> list[Message]:
+        return [] if task.name == "hangs" else [DONE]
+
+    launcher = MemoryLauncher(answers, cards=("", ""))
+    launcher.stall = 0.3
+    first = launcher.workers[0]
+    with WorkerPool(launcher) as pool:
+        ended = {one.name: outcome for one, outcome in pool.run(deque(map(task, ["hangs", "a", "b"])))}
+    assert (ended["a"], ended["b"]) == (DONE, DONE)
+    stalled = ended["hangs"]
+    assert isinstance(stalled, Failed)
+    assert stalled.kind == "stalled"
+    assert "no epoch ended for 0.3 s" in stalled.reason
+    assert first.has_ended
+
+
+def test_an_epoch_that_ends_in_time_keeps_a_training_alive() -> None:
+    launcher = MemoryLauncher(lambda worker, task: [EpochEnded(1, {})])
+    launcher.stall = 1.5
+    with WorkerPool(launcher) as pool:
+        pool.submit(task("slow"))
+        begun = time.monotonic()
+        for _ in range(3):  # each waits for a second at most
+            launcher.workers[0].say(EpochEnded(2, {}))
+            assert list(pool.receive()) == []
+            time.sleep(0.7)
+        assert time.monotonic() - begun > launcher.stall
+        deadline = time.monotonic() + 10
+        while not (ended := list(pool.receive())):
+            assert time.monotonic() < deadline
+    ((_, outcome),) = ended
+    assert isinstance(outcome, Failed)
+    assert outcome.kind == "stalled"
