@@ -45,9 +45,10 @@ def label_axes(axis: Axes, x: str, y: str) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def legend(figure: Figure, axis: Axes) -> None:
-    """Draw the legend below the panels, where it hides nothing."""
-    handles, labels = axis.get_legend_handles_labels()
+def legend(figure: Figure, *axes: Axes) -> None:
+    """Draw the legend of these panels below them, where it hides nothing."""
+    entries = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    handles, labels = list(entries.values()), list(entries)
     figure.legend(handles, labels, fontsize=12, loc="outside lower center", ncols=min(5, len(labels)), frameon=False)
 
 

@@ -40,7 +40,7 @@ def tradeoff(evidence: Evidence, decision: Decision | None, noise: Noise | None)
             axis.axvline(limit, color=RED, linestyle="--", linewidth=2, label="limit")
         axis.set_xlim(left=0)
         label_axes(axis, title, VALIDATION if axis is axes[0] else "")
-    legend(figure, axes[0])
+    legend(figure, *axes)
     axes[0].set_title("Result and cost of each trial", loc="left", fontsize=15)
     return png(figure)
 
