@@ -247,12 +247,12 @@ def test_a_failed_trial_is_told_with_its_log_and_replaced(quick: Project) -> Non
 
 
 def test_a_training_that_hangs_is_ended_and_the_study_goes_on(quick: Project) -> None:
-    quick.replace("params.yaml", "  stall: 3600 ", "  stall: 3 ")
+    quick.replace("params.yaml", "  stall: 3600 ", "  stall: 10 ")
     quick.replace("params.yaml", "    epochs: {low: 1, high: 3}", "    epochs: {low: 2, high: 3}")
     quick.replace("params.yaml", "epochs: 1 ", "epochs: 2 ")
     quick.commit("an impatient study")
     done = quick.run(sys.executable, "-m", "stages.study", env={"QUICK_HANGS": "8"})
-    assert "no epoch ended for 3 s, so the training was ended" in done.stdout
+    assert "no epoch ended for 10 s, so the training was ended" in done.stdout
     ended = stored(quick)
     assert {trial.params["batch"] for trial in ended if trial.user_attrs.get("kind") == "stalled"} == {8}
     assert len([trial for trial in ended if trial.state in FINISHED]) == 4
