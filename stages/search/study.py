@@ -22,6 +22,7 @@ from stages.params.space import Point, same
 from stages.search.convergence import RULE_OF_THUMB
 from stages.search.distributions import PointKeys
 from stages.search.identity import study_name
+from stages.search.note import note_runs
 from stages.search.points import SearchSpace
 from stages.search.pruning import pruner
 from stages.search.sampling import Sampler
@@ -184,6 +185,7 @@ class Study:
                         user_attrs=attributes,
                     )
                 )
+            note_runs(self.storage, self.optuna_study._study_id, self.trials())
         return new
 
     @wait_for_storage
@@ -224,6 +226,7 @@ class Study:
         """
         facts = {"metrics": {name: metrics[name] for name in sorted(metrics)}, "seconds": round(seconds, 1)}
         self._end(trial, TrialState.COMPLETE, facts, metrics[OBJECTIVE])
+        note_runs(self.storage, self.optuna_study._study_id, [self.trials()[trial.number]])
 
     @wait_for_storage
     def prune(self, trial: Trial, seconds: float) -> None:
