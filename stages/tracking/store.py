@@ -44,7 +44,7 @@ for _name in ("alembic", "mlflow.store.db.utils"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 EXPERIMENT = "person-detection"
-KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"  # MLflow's page opens on runs, not on traces
+KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"  # MLflow's own tag for model training
 LONGEST = 6000  # characters: MLflow's limit for the value of a parameter
 
 Unreachable = (MlflowException, SQLAlchemyError, OSError)

@@ -96,6 +96,8 @@ def test_a_run_has_params_curves_tags_and_files(
     assert inputs(logged) == [("data/prepared", DIGEST[:36])]
     assert (given.dataset.source_type, json.loads(given.dataset.source)) == ("local", {"uri": "data/prepared"})
     assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
+    same_data = store.client.search_runs([store.experiment], f"dataset.digest = '{DIGEST[:36]}'")
+    assert [found.info.run_id for found in same_data] == [logged.info.run_id]
 
 
 def test_writing_again_changes_nothing(store: Store, run: Record) -> None:
