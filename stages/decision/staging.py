@@ -121,9 +121,7 @@ def promote(store: Store, candidate: Candidate) -> str:
             run.info.run_id, weights, candidate.imgsz, threshold, non_empty, exported, candidate.description
         )
         version = registry.register(store, proposal)
-    return (
-        f"version {version} of {MODEL} ({model.name}) now has the alias `{registry.ALIAS}`: {reason}.{lacking}"
-    )
+    return f"version {version} of {MODEL} ({model.name}) now has the alias `{registry.ALIAS}`: {reason}.{lacking}"
 
 
 def _export(weights: Path, threshold: float, candidate: Candidate, folder: Path, name: str) -> tuple[Path | None, str]:

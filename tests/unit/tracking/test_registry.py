@@ -551,7 +551,13 @@ def test_two_models_of_one_run_do_not_share_files(target: Store, tmp_path: Path)
     assert weights_of(target, first, tmp_path / "fetched").read_bytes() == b"one"
 
 
-STEPS = ("create_logged_model", "log_model_artifacts", "log_outputs", "create_model_version", "set_registered_model_alias")
+STEPS = (
+    "create_logged_model",
+    "log_model_artifacts",
+    "log_outputs",
+    "create_model_version",
+    "set_registered_model_alias",
+)
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -30,7 +30,6 @@ from stages.tracking.store import KIND, Store, Unreachable
 from tests.helpers.mlflow_server import NOWHERE, server  # noqa: F401 - a fixture
 from tests.helpers.project import SOURCE
 
-
 DIGEST = "0123456789abcdef" * 4
 
 
