@@ -21,6 +21,7 @@ from stages.detector.operating_point import choose
 from stages.experiments import refs
 from stages.params.schema import Threshold
 from stages.tracking import record, registry
+from stages.tracking.logged_model import MODEL, Proposal
 from stages.tracking.record import Record
 from stages.tracking.store import Store
 
@@ -41,6 +42,7 @@ class Candidate:
         as_is: The pretrained model without training; None if the trainings did not start from one.
         rule: `evaluate.threshold` of params.yaml, for a model whose operating point was not chosen.
         formats: `export.formats` of params.yaml.
+        description: Markdown for the page of the version in MLflow; empty for none.
     """
 
     decision: Decision
@@ -51,6 +53,7 @@ class Candidate:
     as_is: AsIs | None = None
     rule: Threshold = "f1"
     formats: Sequence[str] = ()
+    description: str = ""
 
 
 def promote(store: Store, candidate: Candidate) -> str:
@@ -83,7 +86,7 @@ def promote(store: Store, candidate: Candidate) -> str:
             threshold = _threshold(weights, candidate, Path(folder))
         proposed = {"weights": hashlib.md5(weights.read_bytes()).hexdigest(), "threshold": f"{threshold}"}
         if staged is not None and registry.is_model(staged, proposed):
-            return f"version {staged.version} of {registry.MODEL} is already this model."
+            return f"version {staged.version} of {MODEL} is already this model."
         reason = "no version had this alias before"
         if staged is not None and staged.tags.get("weights") == proposed["weights"]:
             old = staged.tags.get("threshold", "0.25")  # versions from before operating points
@@ -114,10 +117,11 @@ def promote(store: Store, candidate: Candidate) -> str:
         }
         non_empty = {key: value for key, value in tags.items() if value}
         exported, lacking = _export(weights, threshold, candidate, Path(folder), model.name)
-        version = registry.register(store, run.info.run_id, weights, candidate.imgsz, threshold, non_empty, exported)
-    return (
-        f"version {version} of {registry.MODEL} ({model.name}) now has the alias `{registry.ALIAS}`: {reason}.{lacking}"
-    )
+        proposal = Proposal(
+            run.info.run_id, weights, candidate.imgsz, threshold, non_empty, exported, candidate.description
+        )
+        version = registry.register(store, proposal)
+    return f"version {version} of {MODEL} ({model.name}) now has the alias `{registry.ALIAS}`: {reason}.{lacking}"
 
 
 def _export(weights: Path, threshold: float, candidate: Candidate, folder: Path, name: str) -> tuple[Path | None, str]:

@@ -24,6 +24,7 @@ from stages.search.convergence import RULE_OF_THUMB
 from stages.search.distributions import PointKeys
 from stages.search.identity import study_name
 from stages.search.limits import constraints
+from stages.search.note import note_runs
 from stages.search.points import SearchSpace
 from stages.search.pruning import pruner
 from stages.search.sampling import Sampler
@@ -200,6 +201,7 @@ class Study:
                         constraints=constraints(training.metrics, self.limits),
                     )
                 )
+            note_runs(self.storage, self.optuna_study._study_id, self.trials())
         return new
 
     @wait_for_storage
@@ -241,6 +243,7 @@ class Study:
         facts = {"metrics": {name: metrics[name] for name in sorted(metrics)}, "seconds": round(seconds, 1)}
         over = constraints({**metrics, "train_seconds": seconds}, self.limits)
         self._end(trial, TrialState.COMPLETE, facts, metrics[OBJECTIVE], over)
+        note_runs(self.storage, self.optuna_study._study_id, [self.trials()[trial.number]])
 
     @wait_for_storage
     def prune(self, trial: Trial, seconds: float) -> None:

@@ -19,6 +19,9 @@ from stages.experiments.names import AS_IS, study_of
 from stages.experiments.results import is_export_of_run
 from stages.params.file import read
 
+DIGEST_TAG = "data.digest"
+"""The tag of a run with the digest of its data, from summary.json."""
+
 Points = Mapping[tuple[str, int], float]
 """Values of metrics by name and step."""
 
@@ -117,7 +120,7 @@ def tags(revision: str, data_digest: str, experiment: str | None, stage: str) ->
     result = {
         "git.commit": revision,
         "mlflow.source.git.commit": revision,
-        "data.digest": data_digest,
+        DIGEST_TAG: data_digest,
         "dvc.experiment": experiment or "",
         "dvc.stage": stage,
     }

@@ -6,35 +6,28 @@ When staging moves to another version, the tag `previous` of that version names 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version as installed
 from pathlib import Path
 
-import numpy as np
+import mlflow.artifacts
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from stages.base.failures import Failure
+from stages.tracking.logged_model import MODEL, WEIGHTS, Proposal, log_model
 from stages.tracking.missed import HOME
 from stages.tracking.store import Store, Unreachable, unusable
 
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-for _name in ("mlflow.pyfunc", "mlflow.store.model_registry.abstract_store"):  # they log each step
-    logging.getLogger(_name).setLevel(logging.WARNING)
+logging.getLogger("mlflow.store.model_registry.abstract_store").setLevel(logging.WARNING)  # it logs each step
 
-MODEL = "person-detector"
 ALIAS = "staging"
-EXPORTED = "exported"  # folder of a version with the model in other formats
-NEEDED = ("mlflow", "ultralytics", "torch", "torchvision", "opencv-python")
-
-_CODE = Path(__file__).with_name("served_model.py")
-_WEIGHTS = "weights.pt"  # Ultralytics needs the suffix, and files in DVC's cache have none
-_EXAMPLE = np.zeros((8, 8, 3), dtype=np.uint8)
+LONGEST_DESCRIPTION = 5000  # characters: the limit of MLflow's registry
 
 
 @dataclass(frozen=True)
@@ -80,34 +73,19 @@ def weights_of(target: Store, held: Staged, folder: Path) -> Path:
     """
     if "weights" not in held.tags:
         raise Failure(f"{MODEL} version {held.version} has no tag `weights`: it was not registered by this project")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = f"{_folder_of(held.tags)}/artifacts/{_WEIGHTS}"
-    return Path(target.client.download_artifacts(held.run_id, path, str(folder)))
+    files = target.client.get_model_version_download_uri(MODEL, held.version)
+    return Path(
+        mlflow.artifacts.download_artifacts(
+            f"{files}/artifacts/{WEIGHTS}", dst_path=str(folder), tracking_uri=str(target.client.tracking_uri)
+        )
+    )
 
 
-def register(
-    target: Store,
-    run_id: str,
-    weights: Path,
-    imgsz: int,
-    confidence: float,
-    tags: Mapping[str, str],
-    exported: Path | None = None,
-) -> str:
+def register(target: Store, proposal: Proposal) -> str:
     """Create a version of the model and move staging to it. If a version already is this model, move to that one.
 
-    A kill at any moment leaves staging at the old version or at the complete new one. The same call again completes the
-    work.
-
-    Args:
-        target: The connection to MLflow.
-        run_id: The run that keeps the files.
-        weights: The model file, which has the names of its classes.
-        imgsz: The longest side of the training images in pixels.
-        confidence: The operating point: boxes over it are the model's answer by default, 0 to 1.
-        tags: Facts about the version. `weights`, `threshold` and `previous` are added.
-        exported: A folder with the model in other formats. The version has its files in `exported`. An existing version
-            keeps the files that it has.
+    An existing version keeps its files and its description. A kill at any moment leaves staging at the old version or
+    at the complete new one. The same call again completes the work.
 
     Returns:
         The version.
@@ -115,7 +93,8 @@ def register(
     Raises:
         Unreachable: MLflow cannot be used.
     """
-    model = {"weights": hashlib.md5(weights.read_bytes()).hexdigest(), "threshold": f"{confidence}"}
+    weights = hashlib.md5(proposal.weights.read_bytes()).hexdigest()
+    model = {"weights": weights, "threshold": f"{proposal.confidence}"}
     with FileLock(HOME / "registry.lock"):  # else two runs that end at the same time would both get the same `previous`
         held = staged(target)
         if held is not None and is_model(held, model):
@@ -123,8 +102,7 @@ def register(
         previous = held.version if held is not None else ""
         version = _version_with(target, model)
         if version is None:
-            tags = {**tags, **model, "previous": previous}
-            version = _create(target, run_id, weights, imgsz, confidence, tags, exported)
+            version = _create(target, proposal, {**proposal.tags, **model, "previous": previous}, model)
         else:
             target.client.set_model_version_tag(MODEL, version, "previous", previous)
         target.client.set_registered_model_alias(MODEL, ALIAS, version)
@@ -173,53 +151,51 @@ def _version_with(target: Store, tags: Mapping[str, str]) -> str | None:
     return str(versions[0].version) if versions else None
 
 
-def _create(
-    target: Store,
-    run_id: str,
-    weights: Path,
-    imgsz: int,
-    confidence: float,
-    tags: Mapping[str, str],
-    exported: Path | None,
-) -> str:
-    """Add the model to the artifacts of its run, then create the version: no version exists without its files."""
-    from mlflow import pyfunc  # takes a second to import, and most runs register nothing
-
-    from stages.tracking.served_model import signature
-
+def _create(target: Store, proposal: Proposal, tags: Mapping[str, str], identity: Mapping[str, str]) -> str:
+    """Log the model with its files, then create the version: no version exists without its files."""
     try:
         target.client.create_registered_model(MODEL)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    path = _folder_of(tags)
-    with tempfile.TemporaryDirectory(dir=HOME) as folder:
-        named = Path(folder) / _WEIGHTS
-        shutil.copyfile(weights, named)
-        model = Path(folder) / "model"
-        pyfunc.save_model(
-            model,
-            python_model=_CODE,
-            artifacts={"weights": str(named)},
-            model_config={"imgsz": imgsz, "confidence": confidence},
-            signature=signature(confidence),
-            input_example=_EXAMPLE,
-            # Listed, so that MLflow does not search for them; without the local part: no index has torch 2.15.0+cpu.
-            pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in NEEDED],
+    model_id = log_model(target, proposal, identity)
+    with _default_address(str(target.client.tracking_uri)):
+        version = target.client.create_model_version(
+            MODEL,
+            f"models:/{model_id}",  # only with this source, the page of the version has a link to the model
+            proposal.run_id,
+            tags=dict(tags),
+            description=_fitting(proposal.description) or None,
+            model_id=model_id,
         )
-        if exported is not None:
-            shutil.copytree(exported, model / EXPORTED)
-        target.client.log_artifacts(run_id, str(model), path)
-    source = f"{target.client.get_run(run_id).info.artifact_uri}/{path}"
-    return str(target.client.create_model_version(MODEL, source, run_id, tags=dict(tags)).version)
+    # Names the version on the page of the model. A server does it by itself, a database does not (MLflow 3.17).
+    versions = [{"name": MODEL, "version": version.version}]
+    target.client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(versions)})
+    return str(version.version)
 
 
-def _folder_of(tags: Mapping[str, str]) -> str:
-    """Return the folder of a version among a run's artifacts. Each has its own, so no files are overwritten.
+@contextmanager
+def _default_address(uri: str) -> Iterator[None]:
+    """Make an address that of MLflow's own default client.
 
-    Versions from before operating points have no tag `threshold`.
+    If the address is a database, MLflow 3.17 looks up the source of a new version with its default client.
     """
-    return "/".join(["detector", tags["weights"], *([tags["threshold"]] if "threshold" in tags else [])])
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    try:
+        yield
+    finally:
+        del os.environ["MLFLOW_TRACKING_URI"]
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+def _fitting(description: str) -> str:
+    """Return a description that MLflow's registry can keep. A longer one ends at a line, and says so."""
+    if len(description) <= LONGEST_DESCRIPTION:
+        return description
+    ending = f"\n\nThe rest is left out: MLflow keeps {LONGEST_DESCRIPTION} characters.\n"
+    return description[: LONGEST_DESCRIPTION - len(ending)].rpartition("\n")[0] + ending
 
 
 def show_staging(move_back: bool = False) -> None:

@@ -22,8 +22,9 @@ from filelock import FileLock
 from stages.base.paths import main_root
 from stages.services.databases import hidden, make_whole, mlflow_address
 from stages.services.reasons import reason
+from stages.tracking.dataset import dataset_input
 from stages.tracking.missed import HOME
-from stages.tracking.record import COST, Points, Record
+from stages.tracking.record import COST, DIGEST_TAG, Points, Record
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the defaults wait for minutes
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -43,6 +44,7 @@ for _name in ("alembic", "mlflow.store.db.utils"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 EXPERIMENT = "person-detection"
+KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"  # MLflow's own tag for model training
 LONGEST = 6000  # characters: MLflow's limit for the value of a parameter
 
 Unreachable = (MlflowException, SQLAlchemyError, OSError)
@@ -78,15 +80,24 @@ class Store:
     def _experiment(self, local: bool) -> str:
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:
+            if KIND not in experiment.tags:  # it is from an earlier version of this project
+                self._set_kind(experiment.experiment_id)
             return experiment.experiment_id
         artifacts = (main_root() / "mlartifacts").as_uri() if local else None
         try:
-            return self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+            return self.client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags={KIND: TRAINING})
         except MlflowException:  # another machine was faster
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
                 raise
             return experiment.experiment_id
+
+    def _set_kind(self, experiment: str) -> None:
+        try:
+            self.client.set_experiment_tag(experiment, KIND, TRAINING)
+        except MlflowException as error:
+            if error.error_code != "PERMISSION_DENIED":  # an account that may only read goes on without
+                raise
 
     def find(self, name: str, content: str | None = None) -> Any | None:
         """Return the newest run of a name; None if there is none.
@@ -123,6 +134,29 @@ class Store:
                 self.client.create_run(self.experiment, run_name=study)
                 run = self._keep_first(_named(study))
         return run.info.run_id
+
+    def log_dataset(self, run: str, digest: str) -> None:
+        """Add the data with this digest to the inputs of a run. If the run has it, nothing changes."""
+        self.client.log_inputs(run, [dataset_input(digest)])
+
+    def add_missing_datasets(self) -> int:
+        """Add the data to the inputs of the runs that lack it, and return their number.
+
+        These are runs that an earlier version of this project has mirrored.
+        """
+        lacking: dict[str, str] = {}
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment], page_token=token)
+            for run in page:
+                if DIGEST_TAG in run.data.tags and not run.inputs.dataset_inputs:
+                    lacking[run.info.run_id] = run.data.tags[DIGEST_TAG]
+            token = page.token
+            if not token:
+                break
+        for run_id, digest in lacking.items():
+            self.log_dataset(run_id, digest)
+        return len(lacking)
 
     def write(self, record: Record) -> bool:
         """Mirror a finished run. Data that MLflow already has is kept, and missing data is added.
@@ -170,10 +204,10 @@ def _make_database(uri: str) -> None:
 
 
 class Run:
-    """A run in MLflow that is being written: an existing one if its parameters and results agree, else a new one.
+    """A run in MLflow that is being written: an existing one if parameters, data and results agree, else a new one.
 
-    A finished run with other parameters or results stays as it is, and a new run gets the same name. An unfinished run
-    with other parameters or results is deleted: nothing refers to it.
+    A finished run with other parameters, data or results stays as it is, and a new run gets the same name. Such an
+    unfinished run is deleted: nothing refers to it.
     """
 
     def __init__(
@@ -195,13 +229,11 @@ class Run:
             existing: A run of that name in MLflow, if there is one.
             study: The study that the run is a trial of, if it is one.
         """
-        self._client, self._experiment, self._name = store.client, store.experiment, name
+        self._store, self._client, self._experiment, self._name = store, store.client, store.experiment, name
         self._nested = {"mlflow.parentRunId": store.parent(study)} if study else {}
         self._params, self._tags = dict(params), dict(tags)
         self._logged: dict[tuple[str, int], float] = {}
-        if existing is not None and all(
-            params.get(key, "")[:LONGEST] == value for key, value in existing.data.params.items()
-        ):
+        if existing is not None and self._agrees(existing):
             self.id: str = existing.info.run_id
             for key in existing.data.metrics:
                 for point in self._client.get_metric_history(self.id, key):
@@ -209,6 +241,14 @@ class Run:
             self._describe()
         else:
             self._begin(existing)
+
+    def _agrees(self, existing: Any) -> bool:
+        """Return whether a run has no other parameters and no other data than these."""
+        digest = self._tags.get(DIGEST_TAG)
+        params = existing.data.params.items()
+        return existing.data.tags.get(DIGEST_TAG, digest) == digest and all(
+            self._params.get(key, "")[:LONGEST] == value for key, value in params
+        )
 
     def log(self, points: Points) -> None:
         """Add the points that the run does not have. If it has a point with another value, begin a new run.
@@ -241,3 +281,5 @@ class Run:
         for start in range(0, len(params), 100):
             self._client.log_batch(self.id, params=params[start : start + 100])
         self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in self._tags.items()])
+        if digest := self._tags.get(DIGEST_TAG):
+            self._store.log_dataset(self.id, digest)

@@ -25,7 +25,7 @@ from stages.services.storage import FINISHED, OBJECTIVE, broken_limits, wait_for
 from stages.tracking import record
 from stages.tracking.missed import note, pending
 from stages.tracking.outage import tolerated
-from stages.tracking.record import Record
+from stages.tracking.record import DIGEST_TAG, Record
 from stages.tracking.store import Run, Store
 
 BEST = f"best_{OBJECTIVE}"
@@ -138,8 +138,9 @@ def _write_parent(
     client.log_batch(run, params=new_params[:100])  # MLflow takes at most 100 at once
     for start in range(0, len(points), 1000):
         client.log_batch(run, metrics=points[start : start + 1000])
-    for key, value in {"data.digest": subject.identity["data"], "dvc.stage": "study"}.items():
+    for key, value in {DIGEST_TAG: subject.identity["data"], "dvc.stage": "study"}.items():
         client.set_tag(run, key, value)
+    target.log_dataset(run, subject.identity["data"])
     for name, content in files.items():
         client.log_text(run, content, name)
     client.set_terminated(run, status)

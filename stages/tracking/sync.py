@@ -1,7 +1,7 @@
 """The mirror in MLflow, made later from the data that DVC keeps.
 
 It serves runs whose server could not be reached, and runs of another machine. `python -m stages sync` does it, and can
-be repeated at any time: a run that MLflow already has stays as it is.
+be repeated at any time: a run that MLflow already has stays as it is. Only a missing data set is added to it.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ def sync(target: Store) -> Iterator[str]:
                     yield f"{name}: mirrored from {place}"
         except Failure as failure:
             yield f"{place}: not mirrored: {failure}"
+    if count := target.add_missing_datasets():
+        yield f"data set added to {count} runs of an earlier version"
 
 
 def _studies(target: Store, names: Collection[str] | None) -> Iterator[str]:

@@ -91,6 +91,7 @@ def test_the_run_is_whole_in_mlflow(baseline: Project) -> None:
     summary = json.loads(baseline.text("reports/data/summary.json"))
     assert run.data.tags["git.commit"] == first
     assert run.data.tags["data.digest"] == summary["digest"]
+    assert [given.dataset.digest for given in run.inputs.dataset_inputs] == [summary["digest"][:36]]
     assert run.data.tags["dvc.stage"] == "evaluate"
     assert run.data.params["data.source"] == "synthetic"
     test = json.loads(baseline.text("reports/evaluate/metrics.json"))

@@ -318,6 +318,7 @@ def test_the_study_is_a_run_with_a_run_for_each_trial(searched: Project) -> None
         "trials.csv",
     }
     for name, run in own.items():
+        assert len(run.inputs.dataset_inputs) == 1
         assert run.data.params["lr0"] == rows[name]["lr0"]
         assert run.data.tags["optuna.state"].lower() == rows[name]["state"]
         assert run.data.tags["optuna.trial"] == rows[name]["number"]
@@ -337,6 +338,7 @@ def test_a_server_that_is_away_costs_one_warning_and_is_caught_up_with(quick: Pr
     quick.run(sys.executable, "-m", "stages", "sync")
     _, own = nested(quick)
     assert len(own) == 3
+    assert all(len(run.inputs.dataset_inputs) == 1 for run in own.values())
     before = {name: run.info.run_id for name, run in own.items()}
     assert "mirrored\n" not in quick.run(sys.executable, "-m", "stages", "sync").stdout
     assert {name: run.info.run_id for name, run in nested(quick)[1].items()} == before

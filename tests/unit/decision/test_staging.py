@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -21,7 +22,7 @@ from stages.decision.verdict import Decision, decide
 from stages.detector import evaluation, export
 from stages.detector.as_is import AsIs
 from stages.experiments import refs
-from stages.tracking import missed, registry
+from stages.tracking import logged_model, missed, registry
 from stages.tracking import store as tracking_store
 from stages.tracking.store import Store
 from tests.helpers.predictions import by_hand
@@ -43,7 +44,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def store(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     shutil.copyfile(empty, tmp_path / "mlflow.db")
-    for module in (tracking_store, registry, missed):
+    for module in (tracking_store, registry, logged_model, missed):
         monkeypatch.setattr(module, "HOME", tmp_path / "home")
     monkeypatch.setattr(tracking_store, "main_root", lambda: tmp_path)
     monkeypatch.setattr(staging, "DATA", tmp_path / "data" / "prepared")
@@ -162,7 +163,8 @@ def test_over_splits_the_staged_model_is_measured_on_each_split(
 
 def test_the_first_model_gets_the_alias_and_the_same_model_again_changes_nothing(store: Store) -> None:
     made = run(store)
-    message = staging.promote(store, candidate(decided(0.70, 0.72, 0.71)))
+    described = replace(candidate(decided(0.70, 0.72, 0.71)), description="# Its card")
+    message = staging.promote(store, described)
     assert message == (
         f"version 1 of person-detector ({NAME}) now has the alias `staging`: no version had this alias before."
     )
@@ -175,6 +177,7 @@ def test_the_first_model_gets_the_alias_and_the_same_model_again_changes_nothing
         "128",
     )
     assert version.tags["threshold"] == f"{THRESHOLD}"
+    assert store.client.get_model_version(logged_model.MODEL, "1").description == "# Its card"
     assert "is already this model" in staging.promote(store, candidate(decided(0.70, 0.72, 0.71)))
     assert staged(store).version == "1"
 
@@ -182,11 +185,9 @@ def test_the_first_model_gets_the_alias_and_the_same_model_again_changes_nothing
 def files_of(store: Store, tmp_path: Path) -> dict[str, bytes]:
     """Return the exported files of the version in staging."""
     version = staged(store)
-    folder = f"detector/{version.tags['weights']}/{version.tags['threshold']}/exported"
-    if not store.client.list_artifacts(version.run_id, folder):
-        return {}
-    fetched = Path(store.client.download_artifacts(version.run_id, folder, str(tmp_path)))
-    return {path.name: path.read_bytes() for path in fetched.iterdir()}
+    files = store.client.get_model_version_download_uri(logged_model.MODEL, version.version)
+    folder = Path(download_artifacts(files, dst_path=str(tmp_path / "fetched"))) / "exported"
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
 
 
 def test_the_registered_weights_are_exported_with_their_own_threshold(
@@ -292,8 +293,8 @@ def test_a_staged_model_that_cannot_be_measured_stays(
     weights[NAME] = b"the second"
     message = staging.promote(store, candidate(decided(0.70, 0.72, 0.71), data="other data"))
     assert "stays: it cannot be measured on this data (RuntimeError)." in message
-    version = store.client.create_model_version(registry.MODEL, "file:///elsewhere", made.info.run_id)
-    store.client.set_registered_model_alias(registry.MODEL, registry.ALIAS, version.version)
+    version = store.client.create_model_version(logged_model.MODEL, "file:///elsewhere", made.info.run_id)
+    store.client.set_registered_model_alias(logged_model.MODEL, registry.ALIAS, version.version)
     message = staging.promote(store, candidate(decided(0.70, 0.72, 0.71)))
     assert "version 2 (of unknown origin) stays: person-detector version 2 has no tag `weights`" in message
 

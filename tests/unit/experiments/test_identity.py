@@ -48,6 +48,7 @@ TUNE = {
     "stages/search/encoding.py",
     "stages/search/forecast.py",
     "stages/search/repeats.py",
+    "stages/tracking/logged_model.py",
     "stages/tracking/registry.py",
     "stages/tracking/served_model.py",
 }

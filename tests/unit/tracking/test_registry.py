@@ -24,8 +24,10 @@ from stages.base import failures
 from stages.base.failures import Failure
 from stages.detector.formats import write_readme
 from stages.detector.ultralytics import YOLO
-from stages.tracking import missed, registry, store
-from stages.tracking.registry import ALIAS, MODEL, register, staged, undo, weights_of
+from stages.tracking import logged_model, missed, registry, store
+from stages.tracking.logged_model import MODEL, Proposal
+from stages.tracking.record import DIGEST_TAG, Record
+from stages.tracking.registry import ALIAS, register, staged, undo, weights_of
 from stages.tracking.store import Store
 
 # isort: split
@@ -62,7 +64,7 @@ def shelter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("repository")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "main_root", lambda: folder)
-        for module in (store, missed, registry):
+        for module in (store, missed, registry, logged_model):
             patch.setattr(module, "HOME", folder / "home")
         patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         yield folder
@@ -86,6 +88,15 @@ def new_run(target: Store) -> str:
     return str(target.client.create_run(target.experiment).info.run_id)
 
 
+def proposal(run: str, weights: Path, threshold: float = THRESHOLD, **more: Any) -> Proposal:
+    return Proposal(run, weights, IMGSZ, threshold, **{"tags": {}, **more})
+
+
+def files_of(target: Store, version: str = "1") -> str:
+    """Return the address of the files of a version."""
+    return str(target.client.get_model_version_download_uri(MODEL, version))
+
+
 @pytest.fixture
 def add(target: Store, tmp_path: Path) -> Callable[..., str]:
     """Return a function that registers a model: `add(content)`. The content matters only when the model is loaded."""
@@ -93,7 +104,7 @@ def add(target: Store, tmp_path: Path) -> Callable[..., str]:
     def work(content: bytes, threshold: float = THRESHOLD, **tags: str) -> str:
         path = tmp_path / "some-weights"
         path.write_bytes(content)
-        return register(target, new_run(target), path, IMGSZ, threshold, tags)
+        return register(target, proposal(new_run(target), path, threshold, tags=tags))
 
     return work
 
@@ -130,9 +141,8 @@ class Registered:
 def model(empty: Path, weights: Path) -> Registered:
     shutil.copyfile(empty, empty.with_name("model.db"))
     target = Store(f"sqlite:///{empty.with_name('model.db')}")
-    register(target, new_run(target), weights, IMGSZ, THRESHOLD, {})
-    source = target.client.get_model_version_by_alias(MODEL, ALIAS).source
-    return Registered(target, weights, mlflow.pyfunc.load_model(source))
+    register(target, proposal(new_run(target), weights))
+    return Registered(target, weights, mlflow.pyfunc.load_model(files_of(target)))
 
 
 def expected(weights: Path, bgr: NDArray[np.uint8], confidence: float) -> list[tuple[Any, ...]]:
@@ -153,7 +163,7 @@ def test_the_model_loads_without_this_repository_and_finds_what_yolo_finds(
     target: Store, weights: Path, picture: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     """It also leaves no file in the home folder, in the working directory or in the temporary folder."""
-    register(target, new_run(target), weights, IMGSZ, THRESHOLD, {})
+    register(target, proposal(new_run(target), weights))
     np.save(tmp_path / "picture.npy", picture)
     folders = [tmp_path / name for name in ("home", "work", "temporary")]
     for folder in folders:
@@ -193,9 +203,9 @@ def test_a_server_stores_the_model_and_returns_it(
     other = tmp_path / "other"
     other.write_bytes(b"other")
     assert staged(target) is None
-    assert register(target, new_run(target), weights, IMGSZ, THRESHOLD, {"mAP50": "0.7"}) == "1"
-    assert register(target, new_run(target), other, IMGSZ, THRESHOLD, {}) == "2"
-    assert register(target, new_run(target), other, IMGSZ, THRESHOLD, {}) == "2"
+    assert register(target, proposal(new_run(target), weights, tags={"mAP50": "0.7"})) == "1"
+    assert register(target, proposal(new_run(target), other)) == "2"
+    assert register(target, proposal(new_run(target), other)) == "2"
     assert undo(target) == "staging of person-detector is at version 1 again, not at version 2"
     held = staged(target)
     assert held is not None
@@ -298,10 +308,10 @@ def test_the_model_describes_its_input_its_output_and_its_packages(model: Regist
         {"name": "iou", "type": "double", "default": 0.7, "shape": None},
     ]
     assert about.get_output_schema().input_names() == COLUMNS
-    source = model.target.client.get_model_version_by_alias(MODEL, ALIAS).source
-    example = about.load_input_example(source)
+    files = files_of(model.target)
+    example = about.load_input_example(files)
     assert list(model.loaded.predict(example).columns) == COLUMNS
-    needed = Path(mlflow.artifacts.download_artifacts(f"{source}/requirements.txt")).read_text(encoding="utf-8")
+    needed = Path(mlflow.artifacts.download_artifacts(f"{files}/requirements.txt")).read_text(encoding="utf-8")
     assert set(needed.split()) == {
         f"{package}=={version(package).partition('+')[0]}"
         for package in ("mlflow", "ultralytics", "torch", "torchvision", "opencv-python")
@@ -315,11 +325,126 @@ def test_a_version_carries_the_exported_files_where_the_page_says(
     exported.mkdir()
     (exported / "best.onnx").write_bytes(b"a network")
     write_readme(exported)
-    register(target, new_run(target), weights, IMGSZ, THRESHOLD, {}, exported)
+    register(target, proposal(new_run(target), weights, exported=exported))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", str(target.client.tracking_uri))
     mlflow.artifacts.download_artifacts(f"models:/{MODEL}@{ALIAS}/exported", dst_path=str(tmp_path / "staged"))
     found = {path.name: path.read_bytes() for path in (tmp_path / "staged").rglob("*") if path.is_file()}
     assert found == {path.name: path.read_bytes() for path in exported.iterdir()}
+
+
+def measured_run(target: Store) -> str:
+    """Return a run with parameters, a curve, metrics of both splits and a data set."""
+    points = {("mAP50", 1): 0.2, ("val/mAP50", 0): 0.6, ("test/mAP50", 0): 0.5, ("train_seconds", 0): 50.0}
+    params = {"epochs": "2", "data.source": "synthetic"}
+    target.write(Record("able-cat", params, points, {DIGEST_TAG: "d" * 64}, content="one"))
+    run = target.find("able-cat")
+    assert run is not None
+    return str(run.info.run_id)
+
+
+@pytest.mark.usefixtures("shelter")
+@pytest.mark.parametrize("where", ["database", pytest.param("server", marks=pytest.mark.slow)])
+def test_a_version_points_to_its_run_and_to_a_model_with_params_and_metrics_on_the_data(
+    where: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    target = Store(request.getfixturevalue("server")) if where == "server" else request.getfixturevalue("target")
+    run = measured_run(target)
+    (tmp_path / "weights").write_bytes(b"one")
+    number = register(target, proposal(run, tmp_path / "weights"))
+    version = target.client.get_model_version(MODEL, number)
+    assert version.run_id == run
+    model_id = version.source.removeprefix("models:/")
+    (logged,) = target.client.search_logged_models([target.experiment], f"source_run_id = '{run}'")
+    assert (logged.model_id, str(logged.status)) == (model_id, "READY")
+    assert logged.params == {"epochs": "2"}
+    assert {(metric.key, metric.value, metric.dataset_name, metric.dataset_digest) for metric in logged.metrics} == {
+        ("val/mAP50", 0.6, "data/prepared", "d" * 36),
+        ("test/mAP50", 0.5, "data/prepared", "d" * 36),
+    }
+    (named,) = json.loads(logged.tags["mlflow.modelVersions"])
+    assert (named["name"], str(named["version"])) == (MODEL, number)
+    source_run = target.client.get_run(run)
+    assert [output.model_id for output in source_run.outputs.model_outputs] == [model_id]
+    assert len(target.client.get_metric_history(run, "test/mAP50")) == 1, "the run itself has no new point"
+
+
+def test_an_interrupted_model_is_completed_and_not_made_twice(
+    target: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = measured_run(target)
+    (tmp_path / "weights").write_bytes(b"one")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("log_model_artifacts", "log_batch", "finalize_logged_model", "create_model_version"):
+        with monkeypatch.context() as patch:
+            patch.setattr(target.client, step, killed)
+            with pytest.raises(KeyboardInterrupt):
+                register(target, proposal(run, tmp_path / "weights"))
+    assert register(target, proposal(run, tmp_path / "weights")) == "1"
+    (logged,) = target.client.search_logged_models([target.experiment])
+    assert str(logged.status) == "READY"
+    assert sorted(metric.key for metric in logged.metrics) == ["test/mAP50", "val/mAP50"]
+    assert len(target.client.get_run(run).outputs.model_outputs) == 1
+    assert len(target.client.get_metric_history(run, "val/mAP50")) == 1
+
+
+def test_a_version_of_an_earlier_release_has_its_weights_among_the_files_of_its_run(
+    target: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"old")
+    run, tags = new_run(target), {"weights": hashlib.md5(b"old").hexdigest(), "threshold": "0.3"}
+    folder = f"detector/{tags['weights']}/0.3"
+    target.client.log_artifact(run, str(tmp_path / "weights.pt"), f"{folder}/artifacts")
+    target.client.create_registered_model(MODEL)
+    source = f"{target.client.get_run(run).info.artifact_uri}/{folder}"
+    target.client.create_model_version(MODEL, source, run, tags=tags)
+    assert register(target, proposal(run, tmp_path / "weights.pt")) == "1"
+    held = staged(target)
+    assert held is not None
+    assert weights_of(target, held, tmp_path / "fetched").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("", None),
+        ("# A card\n", "# A card\n"),
+        ("1234567 9\n" * 500, "1234567 9\n" * 500),
+        (
+            "1234567 9\n" * 501,
+            "1234567 9\n" * 493 + "1234567 9\n\nThe rest is left out: MLflow keeps 5000 characters.\n",
+        ),
+    ],
+)
+def test_a_version_has_the_description_as_far_as_mlflow_keeps_it(
+    target: Store, tmp_path: Path, given: str, kept: str | None
+) -> None:
+    (tmp_path / "weights").write_bytes(b"one")
+    register(target, proposal(new_run(target), tmp_path / "weights", description=given))
+    assert target.client.get_model_version(MODEL, "1").description == kept
+    assert len(kept or "") <= 5000
+
+
+def test_a_version_that_is_staged_again_keeps_its_description(target: Store, tmp_path: Path) -> None:
+    """A colleague may have edited it."""
+    run = new_run(target)
+    for content, description in ((b"one", "first"), (b"two", "second"), (b"one", "third")):
+        (tmp_path / "weights").write_bytes(content)
+        register(target, proposal(run, tmp_path / "weights", description=description))
+    assert target.client.get_model_version_by_alias(MODEL, ALIAS).description == "first"
+
+
+@pytest.mark.parametrize("address", [None, "http://127.0.0.1:5000"])
+def test_registering_leaves_the_address_of_mlflow_in_the_environment(
+    add: Callable[..., str], address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if address is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    add(b"one")
+    assert os.environ.get("MLFLOW_TRACKING_URI") == address
 
 
 def test_a_store_without_the_model_or_the_alias_has_nothing_staged(target: Store, add: Callable[..., str]) -> None:
@@ -353,15 +478,14 @@ def test_another_operating_point_is_another_version_with_files_of_its_own(
 ) -> None:
     run = new_run(target)
     for threshold in (0.3, 0.6, 0.3):
-        register(target, run, weights, IMGSZ, threshold, {})
+        register(target, proposal(run, weights, threshold))
     assert versions(target) == ["1", "2"]
     held = staged(target)
     assert held is not None
     assert (held.version, held.tags["threshold"]) == ("1", "0.3")
     assert weights_of(target, held, tmp_path / "fetched").read_bytes() == weights.read_bytes()
     for number, threshold in (("1", 0.3), ("2", 0.6)):
-        source = target.client.get_model_version(MODEL, number).source
-        defaults = mlflow.pyfunc.load_model(source).metadata.get_params_schema().to_dict()
+        defaults = mlflow.pyfunc.load_model(files_of(target, number)).metadata.get_params_schema().to_dict()
         assert defaults[0] == {"name": "confidence", "type": "double", "default": threshold, "shape": None}
 
 
@@ -419,15 +543,24 @@ def test_two_models_of_one_run_do_not_share_files(target: Store, tmp_path: Path)
     run = new_run(target)
     path = tmp_path / "weights"
     path.write_bytes(b"one")
-    register(target, run, path, IMGSZ, THRESHOLD, {})
+    register(target, proposal(run, path))
     first = staged(target)
     path.write_bytes(b"two")
-    register(target, run, path, IMGSZ, THRESHOLD, {})
+    register(target, proposal(run, path))
     assert first is not None
     assert weights_of(target, first, tmp_path / "fetched").read_bytes() == b"one"
 
 
-@pytest.mark.parametrize("step", ["log_artifacts", "create_model_version", "set_registered_model_alias"])
+STEPS = (
+    "create_logged_model",
+    "log_model_artifacts",
+    "log_outputs",
+    "create_model_version",
+    "set_registered_model_alias",
+)
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_a_kill_leaves_staging_unchanged_and_the_same_call_completes_the_work(
     target: Store, add: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str
 ) -> None:
@@ -457,7 +590,7 @@ def test_no_version_is_created_before_its_files_are_stored(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(target.client, "log_artifacts", full)
+    monkeypatch.setattr(target.client, "log_model_artifacts", full)
     with pytest.raises(OSError, match="No space left"):
         add(b"one")
     assert versions(target) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,18 +14,23 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from stages.base.paths import main_root
 from stages.services import databases
 from stages.services.databases import hidden
+from stages.tracking import dataset
 from stages.tracking import missed as pending_notes
 from stages.tracking import store as tracking_store
 from stages.tracking.mirror import Mirror
 from stages.tracking.missed import noted, pending
 from stages.tracking.record import Record, flat
-from stages.tracking.store import Store, Unreachable
+from stages.tracking.store import KIND, Store, Unreachable
 from tests.helpers.mlflow_server import NOWHERE, server  # noqa: F401 - a fixture
 from tests.helpers.project import SOURCE
+
+DIGEST = "0123456789abcdef" * 4
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +56,7 @@ def run(tmp_path: Path) -> Record:
         name="able-cat",
         params={"epochs": "2", "data.source": "synthetic"},
         points={("mAP50", 1): 0.2, ("mAP50", 2): 0.4, ("test/mAP50", 0): 0.5},
-        tags={"git.commit": "0123456", "dvc.experiment": "able-cat"},
+        tags={"git.commit": "0123456", "dvc.experiment": "able-cat", "data.digest": DIGEST},
         files={"params.yaml": tmp_path / "params.yaml", "model/best.pt": tmp_path / "0123abcd"},
         content="one",
     )
@@ -58,6 +64,11 @@ def run(tmp_path: Path) -> Record:
 
 def runs(store: Store) -> list[Any]:
     return list(store.client.search_runs([store.experiment]))
+
+
+def inputs(run: Any) -> list[tuple[str, str]]:
+    """Return the name and the digest of each data set of a run."""
+    return [(given.dataset.name, given.dataset.digest) for given in run.inputs.dataset_inputs]
 
 
 def history(store: Store, key: str) -> list[tuple[int, float]]:
@@ -80,6 +91,12 @@ def test_a_run_has_params_curves_tags_and_files(
     assert logged.data.metrics["test/mAP50"] == 0.5
     weights = store.client.download_artifacts(logged.info.run_id, "model/best.pt", str(tmp_path / "kept"))
     assert Path(weights).read_bytes() == b"weights"
+    (given,) = logged.inputs.dataset_inputs
+    assert inputs(logged) == [("data/prepared", DIGEST[:36])]
+    assert (given.dataset.source_type, json.loads(given.dataset.source)) == ("local", {"uri": "data/prepared"})
+    assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
+    same_data = store.client.search_runs([store.experiment], f"dataset.digest = '{DIGEST[:36]}'")
+    assert [found.info.run_id for found in same_data] == [logged.info.run_id]
 
 
 def test_writing_again_changes_nothing(store: Store, run: Record) -> None:
@@ -89,6 +106,7 @@ def test_writing_again_changes_nothing(store: Store, run: Record) -> None:
     (after,) = runs(store)
     assert after.info.run_id == before.info.run_id
     assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
+    assert len(inputs(after)) == 1
 
 
 def test_an_interrupted_mirror_is_completed_in_the_same_run(store: Store, run: Record) -> None:
@@ -100,7 +118,14 @@ def test_an_interrupted_mirror_is_completed_in_the_same_run(store: Store, run: R
     assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
 
 
-@pytest.mark.parametrize("change", [{"params": {"epochs": "3"}}, {"points": {("mAP50", 1): 0.9}}])
+OTHERS: list[dict[str, Any]] = [
+    {"params": {"epochs": "3"}},
+    {"points": {("mAP50", 1): 0.9}},
+    {"tags": {"data.digest": "other"}},
+]
+
+
+@pytest.mark.parametrize("change", OTHERS)
 def test_other_results_under_the_same_name_are_another_run(store: Store, run: Record, change: dict[str, Any]) -> None:
     """No finished run is deleted, and a record that is written again adds no run."""
     store.write(run)
@@ -112,6 +137,7 @@ def test_other_results_under_the_same_name_are_another_run(store: Store, run: Re
     assert newest is not None
     assert newest.data.tags["content"] == "two"
     assert newest.data.params == change.get("params", run.params)
+    assert all(len(inputs(logged)) == 1 for logged in runs(store))
 
 
 def test_an_interrupted_run_is_replaced_by_other_results(
@@ -145,12 +171,14 @@ def test_a_live_run_is_completed_by_its_record(store: Store, run: Record, monkey
     live.begin(run.params, run.tags)
     live.log({("mAP50", 1): 0.2})
     assert runs(store)[0].info.status == "RUNNING"
+    assert inputs(runs(store)[0]) == [("data/prepared", DIGEST[:36])]
     assert pending(run.name).is_file()
     live.log({("mAP50", 2): 0.4})
     live.end("FINISHED")
     assert Mirror(run.name).write(run) is not None
     assert history(store, "mAP50") == [(1, 0.2), (2, 0.4)]
     assert runs(store)[0].data.metrics["test/mAP50"] == 0.5
+    assert len(inputs(runs(store)[0])) == 1
     assert not pending(run.name).exists()
 
 
@@ -164,6 +192,53 @@ def test_a_training_begun_again_with_the_same_results_is_the_same_run(
         live.begin(run.params, run.tags)
         live.log({("mAP50", 1): 0.2})
     assert history(store, "mAP50") == [(1, 0.2)]
+
+
+def test_the_data_set_has_the_counts_of_its_splits_where_this_checkout_has_them(
+    store: Store, run: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "ROOT", tmp_path)
+    (tmp_path / "reports" / "data").mkdir(parents=True)
+    summary = {"digest": DIGEST, "splits": {"train": {"images": 256, "boxes": 590}, "val": {"images": 64, "boxes": 0}}}
+    (tmp_path / "reports" / "data" / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    store.write(run)
+    store.write(replace(run, name="bold-dog", tags={"data.digest": "other"}, content="two"))
+    profiles = {logged.info.run_name: logged.inputs.dataset_inputs[0].dataset.profile for logged in runs(store)}
+    assert profiles["bold-dog"] is None
+    assert json.loads(profiles["able-cat"]) == {"train": "256 images, 590 boxes", "val": "64 images, 0 boxes"}
+
+
+def test_runs_of_an_earlier_version_get_their_data_set_once(store: Store, run: Record) -> None:
+    store.write(run)
+    old = store.client.create_run(store.experiment, run_name="old", tags={"data.digest": DIGEST})
+    foreign = store.client.create_run(store.experiment, run_name="foreign")
+    assert store.add_missing_datasets() == 1
+    assert store.add_missing_datasets() == 0
+    assert inputs(store.client.get_run(old.info.run_id)) == [("data/prepared", DIGEST[:36])]
+    assert inputs(store.client.get_run(foreign.info.run_id)) == []
+
+
+def test_the_experiment_is_one_of_model_training_unless_the_user_says_otherwise(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kind() -> str | None:
+        return store.client.get_experiment(store.experiment).tags.get(KIND)
+
+    uri = str(store.client.tracking_uri)
+    assert kind() == "custom_model_development"
+    store.client.delete_experiment_tag(store.experiment, KIND)  # as an earlier version of this project has made it
+    Store(uri)
+    assert kind() == "custom_model_development"
+    store.client.set_experiment_tag(store.experiment, KIND, "finetuning")
+    Store(uri)
+    assert kind() == "finetuning"
+
+    def refuse(*_: object) -> None:
+        raise MlflowException("Permission denied", PERMISSION_DENIED)
+
+    store.client.delete_experiment_tag(store.experiment, KIND)
+    monkeypatch.setattr(MlflowClient, "set_experiment_tag", refuse)
+    assert Store(uri).experiment == store.experiment, "an account that may only read can still read"
 
 
 def test_without_a_server_there_is_one_warning_for_all_stages(
