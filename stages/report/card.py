@@ -20,7 +20,7 @@ from stages.params.resolution import resolved
 from stages.params.schema import GROUPS, Params
 from stages.report.numbers import fixed
 from stages.report.template import environment
-from stages.tracking import registry
+from stages.tracking.logged_model import MODEL
 
 NAMES = {
     "mAP50": "mAP50",
@@ -109,7 +109,7 @@ def model_card(model: CardInputs) -> str:
     ]
     facts = {
         "model": model,
-        "name": registry.MODEL,
+        "name": MODEL,
         "splits_table": "\n".join(markdown_table(("split", "images", "boxes"), splits)),
         "results_table": "\n".join(markdown_table(("metric", "value"), results)),
         "lost": ", ".join(lost),

@@ -54,7 +54,8 @@ def confirm_and_report(
     as_is = _measure_as_is(params, evidence, repeats.splits if repeats is not None else None, missing)
     decision = decide(repeats, as_is, evidence.limits) if repeats is not None and repeats.repeats else None
     store = _connect(missing)
-    outcome = _promote(store, decision, as_is, params, data, missing)
+    card = card_of_decision(decision, params, data, as_is) if decision is not None else ""
+    outcome = _promote(store, decision, as_is, params, data, card, missing)
     report = render(
         ReportInputs(
             evidence=evidence,
@@ -72,7 +73,6 @@ def confirm_and_report(
             missing=missing,
         )
     )
-    card = card_of_decision(decision, params, data, as_is) if decision is not None else ""
     write_atomic(
         reports / "model_card.md", card or card_of_workspace(params_file.read(params_file.PARAMS), data, reports)
     )
@@ -138,6 +138,7 @@ def _promote(
     as_is: AsIs | None,
     params: Params,
     data: Mapping[str, Any],
+    card: str,
     missing: list[str],
 ) -> str:
     """Propose the recommended model for staging; return the outcome as sentences."""
@@ -157,6 +158,7 @@ def _promote(
         as_is,
         params.evaluate.threshold,
         params.export.formats,
+        card,
     )
     outcome = NOT_REGISTERED
     with tolerated("the model could not be registered: {}") as outage:

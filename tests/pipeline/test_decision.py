@@ -89,6 +89,9 @@ def test_a_study_is_confirmed_judged_and_registered_and_no_repeat_is_trained_aga
     run = runs[version.tags["dvc.experiment"]]
     assert version.run_id == run.info.run_id
     assert float(version.tags["threshold"]) == run.data.metrics["test/threshold"], "its operating point"
+    card = confirmed.text("reports/model_card.md")
+    assert version.description == card
+    assert f"The results belong to the run {version.tags['dvc.experiment']}," in card
 
     before, count = text, len(trained(confirmed))
     assert ran(confirmed.run("dvc", "repro").stdout) == []
