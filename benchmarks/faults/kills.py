@@ -13,7 +13,7 @@ import psutil
 
 from tests.helpers.project import Project
 
-LIMIT = 300  # seconds that a command may take
+LIMIT = 900  # seconds that a command may take
 PATIENCE = 60  # seconds in which the processes of a command that was killed must end by themselves
 
 
