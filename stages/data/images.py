@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from stages.data.samples import BadSample, Pixels
 SUFFIXES = frozenset({".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
 
 END_OF_JPEG = b"\xff\xd9"
+MOST_PIXELS = 200_000_000  # of an image: the largest of cameras; their pixels take 600 MB
 
 _DECODING = {  # OpenCV's flag for each factor
     1: cv2.IMREAD_COLOR,
@@ -42,8 +44,9 @@ def decode(encoded: bytes, shrink: int = 1) -> Pixels:
         shrink: 1, 2, 4 or 8. Both sides are divided by it and rounded up.
 
     Raises:
-        BadSample: The file is not an image, or is damaged.
+        BadSample: The file is not an image, is damaged, or has more than MOST_PIXELS.
     """
+    check_size(encoded)
     try:
         pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), _DECODING[shrink])
     except cv2.error as error:  # OpenCV raises this for an image with too many pixels
@@ -51,6 +54,24 @@ def decode(encoded: bytes, shrink: int = 1) -> Pixels:
     if pixels is None:
         raise BadSample("not an image, or damaged")
     return pixels.astype(np.uint8, copy=False)
+
+
+def check_size(encoded: bytes) -> None:
+    """Raise BadSample if the header of an image file states too many pixels. The pixels are not decoded.
+
+    A file whose header cannot be read passes: the decoder reports the reason, or has a limit of its own.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large images
+            with Image.open(io.BytesIO(encoded)) as image:
+                width, height = image.size
+    except Image.DecompressionBombError as error:
+        raise BadSample(f"has too many pixels; at most {MOST_PIXELS:,} are read") from error
+    except Exception:  # Pillow raises many kinds for damaged files
+        return
+    if width * height > MOST_PIXELS:
+        raise BadSample(f"has {width}x{height} pixels; at most {MOST_PIXELS:,} are read")
 
 
 def read_image(path: Path) -> Pixels:

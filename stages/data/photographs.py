@@ -40,9 +40,11 @@ class Photograph:
         """
         path = Path(self.path)
         try:
+            if path.exists() and not path.is_file():  # a device would never end
+                raise BadSample("is not a file")
             encoded = path.read_bytes()
-        except OSError as error:
-            raise BadSample(error.strerror or "cannot be read") from error
+        except (OSError, ValueError) as error:  # ValueError: a path with a null character
+            raise BadSample(getattr(error, "strerror", None) or "cannot be read") from error
         if not encoded:
             raise BadSample("an empty file")
         shrink = 1

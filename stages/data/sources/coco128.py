@@ -31,6 +31,7 @@ CACHE = main_root() / ".cache"
 DIGESTS = Path(__file__).with_name("coco128.sha256")
 """SHA-256 of each file that is used, and its path in the archive."""
 
+LARGEST = 10_000_000  # bytes of a file: COCO128's are smaller, and a bomb would take all memory
 _PERSON, _CLASSES = 0, 80  # in COCO: the number of the class person, and the number of classes
 
 
@@ -123,6 +124,8 @@ def _refuse_unsafe(content: zipfile.ZipFile, archive: Path) -> None:
 
 def _unpack_file(content: zipfile.ZipFile, name: str, wanted: str, folder: Path, archive: Path) -> None:
     try:
+        if content.getinfo(f"coco128/{name}").file_size > LARGEST:
+            raise Failure(f"{archive}: coco128/{name} is too large: not the COCO128 archive")
         data = content.read(f"coco128/{name}")
     except KeyError:
         raise Failure(f"{archive}: coco128/{name} is missing: not the COCO128 archive") from None

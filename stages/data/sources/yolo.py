@@ -117,6 +117,8 @@ def _names(description: dict[str, Any], classes: tuple[str, ...]) -> list[str]:
         names = [names.get(number, f"class {number}") for number in range(max(names, default=-1) + 1)]
     if not isinstance(names, list):
         raise Failure("data.path: names in data.yaml must be a list of names, or a mapping from numbers to names")
+    if not all(isinstance(name, str | int | float) for name in names):
+        raise Failure("data.path: each of names in data.yaml must be a name")
     names = [str(name) for name in names]
     lacking = [name for name in classes if name not in names]
     if lacking:
@@ -130,10 +132,15 @@ def _images(folder: Path, description: dict[str, Any]) -> Iterator[tuple[str | N
     if description.get("val") is None and "valid" in description:
         named["val"] = description["valid"]
     if any(named.values()):
-        base = folder / str(description.get("path") or ".")
+        root = description.get("path") or "."
+        if not isinstance(root, str):
+            raise Failure("data.path: path in data.yaml must be a folder")
+        base = folder / root
         for split, places in named.items():
             for entry in places if isinstance(places, list) else [places] if places else []:
-                yield from ((split, image) for image in _listed(base, str(entry), folder))
+                if not isinstance(entry, str):
+                    raise Failure(f"data.path: {split} in data.yaml must be a folder, a file, or a list of these")
+                yield from ((split, image) for image in _listed(base, entry, folder))
         return
     for image in image_files(folder):
         yield _split_of(image.relative_to(folder)), image
@@ -148,8 +155,10 @@ def _listed(base: Path, entry: str, folder: Path) -> list[Path]:
             raise Failure(f"data.path: {entry!r}, named in the data.yaml of {folder}, does not exist")
         if target.is_dir():
             return image_files(target)
+        if not target.is_file():  # a device would never end
+            raise Failure(f"data.path: {entry!r}, in the data.yaml of {folder}, is no folder and no list of images")
         lines = target.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a null character
         raise Failure(
             f"data.path: {entry!r}, in the data.yaml of {folder}, is no folder and no list of images"
         ) from error
