@@ -20,7 +20,7 @@ PLACEHOLDERS = {
     "study.json": "{}\n",
     "trials.csv": "number,name,source,state,mAP50,best\n",
     "history.csv": "number,mAP50,best\n",
-    "compared.csv": "name,source,mAP50,seconds,test_mAP50,ms_per_image\n",
+    "compared.csv": "name,source,mAP50,seconds,test_mAP50,ms_per_image,model_mb\n",
 }
 
 

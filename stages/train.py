@@ -18,6 +18,7 @@ from stages.base import failures
 from stages.base.git import commit, experiment_name, run_name
 from stages.base.paths import DATA, MODEL, REPORTS, ROOT
 from stages.detector.as_is import AsIs, measure
+from stages.detector.cost import add_cost
 from stages.detector.fine_tuning import watch
 from stages.detector.training import Epoch, Listener, Trained
 from stages.detector.training_report import train_with_report
@@ -92,6 +93,7 @@ def _train(arguments: dict[str, Any], run: Mirror, as_is: AsIs | None) -> Traine
     shutil.rmtree(work, ignore_errors=True)  # left by a killed run
     try:
         trained = train_with_report(arguments, DATA, work, REPORT, listeners, before)
+        add_cost(trained.model, DATA, arguments["imgsz"], arguments["device"], REPORT)
         trained.model.replace(MODEL)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -2,15 +2,17 @@
 
     python -m stages.tune
 
-It reads reports/study and the metrics of train and evaluate. It writes reports/decision.md, reports/figures and
-reports/confirmation.csv. If the command asks for this stage, as `dvc exp run tune` does, the stage trains the baseline
-and the best again with other seeds, writes the full report and registers a model. Else it writes a short report.
+It reads reports/study and the metrics of train and evaluate. It writes reports/decision.md, reports/figures,
+reports/confirmation.csv and reports/model_card.md. If the command asks for this stage, as `dvc exp run tune` does, the
+stage trains the baseline and the best again with other seeds, writes the full report and registers a model. Else it
+writes a short report.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from stages.base import failures
 from stages.base.failures import Failure
 from stages.base.files import write_atomic
 from stages.base.git import commit, git
-from stages.base.paths import REPORTS, ROOT
+from stages.base.paths import MODEL_CARD, REPORTS, ROOT
 from stages.decision import evidence
 from stages.decision.evidence import Evidence
 from stages.experiments import command
@@ -26,6 +28,8 @@ from stages.experiments.names import is_study
 from stages.params.file import PARAMS, read
 from stages.report.short import CONFIRMATION, DECISION, FIGURES, differs, short_report, stamp
 from stages.tracking import missed
+
+CARD = ROOT / MODEL_CARD
 
 
 def main() -> None:
@@ -43,12 +47,15 @@ def main() -> None:
     elif not is_asked_for and DECISION.is_file() and DECISION.read_text(encoding="utf-8").startswith(results):
         print("reports/decision.md is up to date")
         _write_placeholders(keep=True)
+        if not CARD.is_file():
+            _write_card(params, summary)
     else:
         before = _committed("evaluate/metrics.json")
         if _committed("data/summary.json").get("digest") != summary["digest"]:
             before = {}  # numbers of other data are no comparison
         text = short_report(study, params, summary["digest"], test, before or None, damaged, as_is)
         _write_placeholders(keep=False)
+        _write_card(params, summary)
         write_atomic(DECISION, text)
         print("\n".join(line for line in text.splitlines()[2:] if line and not line.startswith("|")))
     if any(is_study(name) for name in missed.all_notes()):
@@ -60,6 +67,12 @@ def main() -> None:
             "to compare the runs: `make compare`; to keep this result: `git add -A`, `git commit`; "
             "to add trials: `dvc exp run tune -S tune.trials=...`"
         )
+
+
+def _write_card(params: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    from stages.report.card import card_of_workspace  # takes a second, and is not needed if the report is up to date
+
+    write_atomic(CARD, card_of_workspace(params, summary, REPORTS))
 
 
 def _tables(is_asked_for: bool) -> tuple[Evidence | None, str]:

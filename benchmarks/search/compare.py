@@ -17,7 +17,7 @@ from benchmarks.search.play import Ended, Method, chosen, params_of, play
 from benchmarks.search.recipes import RECIPES
 from benchmarks.search.table import TABLES, Floats, Table
 from stages.base.formatting import markdown_table
-from stages.report.figures import BLACK, BLUE, GREY, ORANGE, SKY, png
+from stages.report.drawing import BLACK, BLUE, GREY, ORANGE, SKY, png
 
 DEFAULT = Method("default", {"patience": None})
 METHODS = (

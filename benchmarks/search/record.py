@@ -30,7 +30,7 @@ from stages.base.tables import write_table
 from stages.experiments.finished import FinishedTraining
 from stages.experiments.identity import code_digests
 from stages.experiments.lock import prepared, read_lock
-from stages.experiments.workshop import Origin
+from stages.experiments.origin import Origin
 from stages.params import file as params_file
 from stages.params.resolution import resolved
 from stages.params.space import Point, same

@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # The results of the pipeline, spelt as in dvc.yaml and dvc.lock: relative to the repository, separated by `/`.
 PREPARED_DATA = "data/prepared"
+DATA_REPORT = "reports/data"
 DATA_SUMMARY = "reports/data/summary.json"
 STUDY_READY = "reports/study/ready"
 STUDY_SUMMARY = "reports/study/study.json"
@@ -23,6 +24,7 @@ TEST_METRICS = "reports/evaluate/metrics.json"
 TEST_MATCHES = "reports/evaluate/matches.csv"
 EXPORT_METRICS = "reports/export/metrics.json"
 DECISION = "reports/decision.md"
+MODEL_CARD = "reports/model_card.md"
 CONFIRMATION = "reports/confirmation.csv"
 FIGURES = "reports/figures"
 """The figures of a decision. A run without a decision has one file in this folder, which says so."""

@@ -92,8 +92,13 @@ def label_file(image: Path) -> Path:
 
 def prepared_boxes(image: Path) -> tuple[Box, ...]:
     """Return the boxes of an image in a prepared data set."""
+    return written_boxes(label_file(image).read_text(encoding="utf-8"))
+
+
+def written_boxes(labels: str) -> tuple[Box, ...]:
+    """Return the boxes in the text of a label file of a prepared data set."""
     boxes: list[Box] = []
-    for line in label_file(image).read_text(encoding="utf-8").splitlines():
+    for line in labels.splitlines():
         label, x, y, width, height = line.split()
         boxes.append((int(label), float(x), float(y), float(width), float(height)))
     return tuple(boxes)

@@ -8,6 +8,8 @@ from pathlib import Path, PurePath
 
 from stages.data.images import END_OF_JPEG, decode, shrink_factor, with_end_mark
 from stages.data.samples import BadSample, Box, Picture
+from stages.data.splits import assign
+from stages.params.schema import Data
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,18 @@ class Photograph:
             real = f"{width * shrink}x{height * shrink}"
             raise BadSample(f"is {real}, its annotations are for {self.size[0]}x{self.size[1]}")
         return Picture(encoded, suffix, pixels, self.boxes, reduced=shrink > 1)
+
+
+def assign_splits(photographs: Sequence[Photograph], data: Data, parts: Mapping[str, float]) -> dict[str, str]:
+    """Return the split of each photograph that has one, by its origin, as `splits.assign` does.
+
+    Args:
+        photographs: The photographs to assign.
+        data: `classes` are those of the boxes, `seed` is of the shuffle.
+        parts: The images or fractions of each split.
+    """
+    shown = {photograph.origin: [box[0] for box in photograph.boxes] for photograph in photographs}
+    return assign(shown, data.classes, parts, data.seed)
 
 
 def place(photographs: Sequence[Photograph], splits: Mapping[str, str]) -> list[Photograph]:

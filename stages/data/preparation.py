@@ -25,7 +25,8 @@ from stages.base.failures import Failure
 from stages.base.files import write_atomic
 from stages.base.processes import end_with_parent
 from stages.data.images import image_files, read_image
-from stages.data.labels import prepared_boxes
+from stages.data.inspection import Inspection, inspect
+from stages.data.labels import prepared_boxes, written_boxes
 from stages.data.samples import SPLITS, BadSample, Box, Collection, Item, Pixels, Problem, encode
 from stages.data.sources import collect, longest_side
 from stages.params.schema import Data
@@ -43,17 +44,40 @@ class Written:
     Attributes:
         split: train, val or test.
         name: The file name without suffix.
+        suffix: The file's suffix, with its dot.
         labels: The class of each box.
         digest: SHA-256, in hexadecimal, of the original file and of the labels.
+        inspection: What the data card needs to know of it.
     """
 
     split: str
     name: str
+    suffix: str
     labels: tuple[int, ...]
     digest: str
+    inspection: Inspection
+
+    @property
+    def file(self) -> str:
+        """The image, from the folder of the data set on."""
+        return f"images/{self.split}/{self.name}{self.suffix}"
 
 
-def prepare(data: Data, out: Path, workers: int | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set.
+
+    Attributes:
+        summary: The content of summary.json: images and boxes of each split, pictures that were skipped or left out and
+            the reasons, and `digest`, which is the same on every machine for the same data.
+        pictures: The pictures by split and name.
+    """
+
+    summary: dict[str, Any]
+    pictures: list[Written]
+
+
+def prepare(data: Data, out: Path, workers: int | None = None) -> Prepared:
     """Write the data set to the folder `out`, and replace the old one as a whole.
 
     Parallel processes read, check, reduce and write the pictures. A picture that needs no change is copied byte by
@@ -64,10 +88,6 @@ def prepare(data: Data, out: Path, workers: int | None = None) -> dict[str, Any]
         data: The group `data` of params.yaml.
         out: A folder for images/, labels/, data.yaml and summary.json. It keeps the old data until the new is complete.
         workers: The number of processes; None is one per core. The result does not depend on it.
-
-    Returns:
-        The content of summary.json: images and boxes of each split, pictures that were skipped or left out and the
-        reasons, and `digest`, which is the same on every machine for the same data.
 
     Raises:
         Failure: The source cannot be used; a file cannot be used and `data.on_error` is `stop`; a class has no box in
@@ -82,19 +102,20 @@ def prepare(data: Data, out: Path, workers: int | None = None) -> dict[str, Any]
         for split in SPLITS:
             (partial_out / kind / split).mkdir(parents=True)
     try:
-        summary = _write_all(data, collection, partial_out, workers)
+        prepared = _write_all(data, collection, partial_out, workers)
         _replace_folder(partial_out, out)
     finally:
         shutil.rmtree(partial_out, ignore_errors=True)
-    return summary
+    return prepared
 
 
-def _write_all(data: Data, collection: Collection, out: Path, workers: int | None) -> dict[str, Any]:
-    """Write the data set to an empty folder; return the summary."""
+def _write_all(data: Data, collection: Collection, out: Path, workers: int | None) -> Prepared:
+    """Write the data set to an empty folder."""
     write = partial(_write_batch, out=out, longest=longest_side(data))
     splits: dict[str, dict[str, int]] = {split: {"images": 0, "boxes": 0} for split in SPLITS}
     classes = {split: dict.fromkeys(data.classes, 0) for split in SPLITS}
     problems = list(collection.problems)
+    pictures: list[Written] = []
     digest = hashlib.sha256(json.dumps([list(data.classes), longest_side(data)]).encode())
     items = sorted(collection.items, key=lambda item: (item.split, item.name))
     with tqdm(total=len(items), desc="prepare", unit="image", disable=None) as bar:
@@ -105,6 +126,7 @@ def _write_all(data: Data, collection: Collection, out: Path, workers: int | Non
                 if isinstance(picture, Problem):
                     problems.append(picture)
                     continue
+                pictures.append(picture)
                 splits[picture.split]["images"] += 1
                 splits[picture.split]["boxes"] += len(picture.labels)
                 for label in picture.labels:
@@ -124,7 +146,7 @@ def _write_all(data: Data, collection: Collection, out: Path, workers: int | Non
     layout = {split: f"images/{split}" for split in SPLITS}
     write_atomic(out / "data.yaml", yaml.safe_dump({**layout, "names": names}, sort_keys=False, allow_unicode=True))
     write_atomic(out / "summary.json", json_text(summary))
-    return summary
+    return Prepared(summary, pictures)
 
 
 def _check(data: Data, problems: list[Problem], classes: dict[str, dict[str, int]]) -> None:
@@ -164,7 +186,9 @@ def _write(item: Item, out: Path, longest: int | None) -> Written | Problem:
     (out / "labels" / item.split / f"{item.name}.txt").write_text(labels, encoding="utf-8", newline="\n")
     digest = hashlib.sha256(picture.encoded)
     digest.update(labels.encode())
-    return Written(item.split, item.name, tuple(box[0] for box in picture.boxes), digest.hexdigest())
+    inspection = inspect(pixels, written_boxes(labels))
+    classes = tuple(box[0] for box in picture.boxes)
+    return Written(item.split, item.name, suffix, classes, digest.hexdigest(), inspection)
 
 
 def _reduced(pixels: Pixels, longest: int) -> Pixels:

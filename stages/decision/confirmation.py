@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from stages.base.tables import write_table
@@ -32,6 +33,7 @@ class Setting:
         point: The values of the searched parameters.
         validated: mAP50 of that run on the validation split, 0 to 1; None without a run.
         seconds: The time of its training; None if it is not known.
+        breaks: The limits that this run breaks, as text; empty if it keeps all.
     """
 
     role: Role
@@ -39,6 +41,7 @@ class Setting:
     point: Point
     validated: float | None
     seconds: float | None
+    breaks: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Repeat:
         ms_per_image: Milliseconds for one image; None if it was not measured.
         threshold: The operating point of the model, 0 to 1; None if it was not chosen.
         matches: The text of matches.csv; empty if it is missing or damaged.
+        metrics: All metrics of its evaluation on the test split.
     """
 
     role: Role
@@ -65,6 +69,25 @@ class Repeat:
     ms_per_image: float | None
     threshold: float | None = None
     matches: str = field(default="", repr=False)
+    metrics: Mapping[str, float] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The splits of repeats that each have their own.
+
+    Attributes:
+        folders: The prepared data of each seed. The first seed has the split of the search.
+        overlap: Test images over training images; 0 if the splits share no image.
+    """
+
+    folders: Mapping[int, Path]
+    overlap: float
+
+    @property
+    def first(self) -> int:
+        """The seed whose repeats have the split of the search."""
+        return min(self.folders)
 
 
 @dataclass(frozen=True)
@@ -75,11 +98,18 @@ class Confirmation:
         settings: The baseline, the best, and the cheapest if there is one; the best alone if it is the baseline.
         repeats: By setting and seed.
         failed: The reasons for missing repeats, by the names of their runs.
+        splits: The splits of the repeats; None if all have the split of the search.
     """
 
     settings: list[Setting]
     repeats: list[Repeat]
     failed: Mapping[str, str]
+    splits: Splits | None = None
+
+    @property
+    def overlap(self) -> float | None:
+        """Test images over training images, if the repeats have other splits of the same images; else None."""
+        return self.splits.overlap if self.splits else None
 
     def of(self, role: Role) -> list[Repeat]:
         """Return the repeats of a setting."""
@@ -92,15 +122,15 @@ class Confirmation:
 
 
 def first_settings(evidence: Evidence) -> list[Setting]:
-    """Return the baseline and the best; the best alone if they are the same, nothing if no trial is complete."""
+    """Return the baseline and the best; the best alone if they are the same, nothing without a best."""
     best = evidence.best
     if best is None:
         return []
     if same(best.point) == same(evidence.start):
-        return [_setting("best", best)]
+        return [_setting("best", best, evidence)]
     start = evidence.training_at(evidence.start)
-    baseline = _setting("baseline", start) if start else Setting("baseline", "", evidence.start, None, None)
-    return [baseline, _setting("best", best)]
+    baseline = _setting("baseline", start, evidence) if start else Setting("baseline", "", evidence.start, None, None)
+    return [baseline, _setting("best", best, evidence)]
 
 
 def cheapest_setting(evidence: Evidence, settings: Sequence[Setting], within: Noise | None) -> Setting | None:
@@ -108,17 +138,17 @@ def cheapest_setting(evidence: Evidence, settings: Sequence[Setting], within: No
     best = evidence.best
     if best is None or best.value is None or best.seconds is None or within is None:
         return None
-    near = [row for row in evidence.complete if row.seconds and (row.value or 0.0) >= best.value - within.margin()]
+    near = [row for row in evidence.candidates if row.seconds and (row.value or 0.0) >= best.value - within.margin()]
     cheapest = min(near, key=lambda row: row.seconds or 0.0, default=None)
     if cheapest is None or (cheapest.seconds or 0.0) > CHEAPER * best.seconds:
         return None
     if any(same(cheapest.point) == same(setting.point) for setting in settings):
         return None
-    return _setting("cheapest", cheapest)
+    return _setting("cheapest", cheapest, evidence)
 
 
-def _setting(role: Role, row: Row) -> Setting:
-    return Setting(role, row.name, row.point, row.value, row.seconds)
+def _setting(role: Role, row: Row, evidence: Evidence) -> Setting:
+    return Setting(role, row.name, row.point, row.value, row.seconds, evidence.breaks(row))
 
 
 def table(confirmation: Confirmation | None, as_is: AsIs | None = None) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from stages.base.failures import Failure
 from stages.base.tables import read_cell
 from stages.params.resolution import resolved
+from stages.params.schema import Limits
 from stages.params.space import Dimension, Point, same
 
 SMALL = 5  # trials: the best of fewer is little better than chance
@@ -35,6 +36,8 @@ class Row:
         point: The values of the searched parameters.
         tested: mAP50 on the test split, 0 to 1; None if it was not measured.
         reason: The reason of a failure; else empty.
+        ms_per_image: Milliseconds for one image; None if it was not measured.
+        model_mb: Megabytes of the weights; None if they are not known.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Row:
     point: Point
     tested: float | None = None
     reason: str = ""
+    ms_per_image: float | None = None
+    model_mb: float | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -113,6 +118,20 @@ class Evidence:
         ]
 
     @property
+    def limits(self) -> dict[str, float]:
+        """What a setting may cost at most, by the names of `tune.limits`."""
+        return dict(self.study.get("limits", {}))
+
+    def breaks(self, row: Row) -> str:
+        """Return the limits that a training breaks, as `broken_limits` does."""
+        return broken_limits(self.limits, row.ms_per_image, row.model_mb, row.seconds)
+
+    @property
+    def candidates(self) -> list[Row]:
+        """The complete trials that keep the limits."""
+        return [row for row in self.complete if not self.breaks(row)]
+
+    @property
     def grid(self) -> list[Row]:
         return [row for row in self.compared if row.source == "grid"]
 
@@ -123,11 +142,11 @@ class Evidence:
 
     @property
     def best(self) -> Row | None:
-        """The trial that the study calls its best; without its row, the one with the greatest mAP50 on the validation
-        split, the first of equals. None if no trial is complete."""
+        """The trial that the study calls its best; without its row, the candidate with the greatest mAP50 on the
+        validation split, the first of equals. None if there is no candidate."""
         number = (self.study["best"] or {}).get("number")
         chosen = next((row for row in self.complete if row.number == number), None)
-        return chosen or max(self.complete, key=lambda row: row.value or 0.0, default=None)
+        return chosen or max(self.candidates, key=lambda row: row.value or 0.0, default=None)
 
     @property
     def second_seed(self) -> list[Checked]:
@@ -150,6 +169,18 @@ class Evidence:
     def is_small(self) -> bool:
         """Return whether the study has so few trials that its best is little better than chance."""
         return len(self.finished) < SMALL
+
+
+def broken_limits(
+    limits: Mapping[str, float], ms_per_image: float | None, model_mb: float | None, train_seconds: float | None
+) -> str:
+    """Return which limits these costs break, as text such as `ms_per_image 14.2 > 10`; empty if they break none.
+
+    A cost that was not measured breaks no limit.
+    """
+    costs = {"ms_per_image": ms_per_image, "model_mb": model_mb, "train_seconds": train_seconds}
+    over = {name: (cost, limits[name]) for name in limits if (cost := costs[name]) is not None and cost > limits[name]}
+    return ", ".join(f"{name} {cost:g} > {limit:g}" for name, (cost, limit) in over.items())
 
 
 class Damaged(Failure):
@@ -175,6 +206,7 @@ def read(folder: Path) -> Evidence | None:
             _, _, _, _ = best["number"], best["name"], best["params"].items(), best["mAP50"]
         _, _, _ = study["start"]["params"].items(), study["start"]["mAP50"], study["fixed"].items()
         _, _ = study.get("importances", {}).items(), study.get("second_seed", {}).items()
+        Limits.model_validate(dict.fromkeys(Limits.model_fields) | study.get("limits", {}))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -226,7 +258,9 @@ def _row(cells: Mapping[str, str], keys: Sequence[str]) -> Row:
         point = {key: read_cell(cells[key]) for key in keys}
         value, seconds, tested = (_number(cells[key]) for key in ("mAP50", "seconds", "test_mAP50"))
         epochs = int(cells["epochs"])
-        return Row(cells["name"], None, cells["source"], "complete", value, seconds, epochs, point, tested)
+        cost = _cost(cells)
+        return Row(cells["name"], None, cells["source"], "complete", value, seconds, epochs, point, tested, "", *cost)
+    speed, size = _cost(cells)
     return Row(
         name=cells["name"],
         number=int(cells["number"]),
@@ -237,7 +271,13 @@ def _row(cells: Mapping[str, str], keys: Sequence[str]) -> Row:
         epochs=int(cells["epochs_trained"]) if cells["epochs_trained"] else None,
         point={key: read_cell(cells[key]) for key in keys},
         reason=cells["reason"] or "",
+        ms_per_image=speed,
+        model_mb=size,
     )
+
+
+def _cost(cells: Mapping[str, str]) -> tuple[float | None, float | None]:
+    return _number(cells.get("ms_per_image", "")), _number(cells.get("model_mb", ""))
 
 
 def _number(text: str) -> float | None:

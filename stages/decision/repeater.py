@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stages.base.formatting import words
-from stages.decision.confirmation import Confirmation, Repeat, Role, Setting, cheapest_setting, first_settings
+from stages.decision.confirmation import Confirmation, Repeat, Role, Setting, Splits, cheapest_setting, first_settings
 from stages.decision.evidence import Evidence
 from stages.experiments.finished import FinishedTraining
 from stages.search.repeats import Repeater, Wanted
 from stages.search.train_all import one_process
 
 
-def confirm(evidence: Evidence, repeater: Repeater) -> Confirmation:
+def confirm(evidence: Evidence, repeater: Repeater, splits: Splits | None = None) -> Confirmation:
     """Train the settings of a study again. If another process does so on this machine, wait for it first.
+
+    Args:
+        evidence: The study.
+        repeater: Trains the repeats.
+        splits: The splits of the repeats, if each has its own.
 
     Raises:
         Failure: The dvc command that started this process has ended.
@@ -21,11 +26,11 @@ def confirm(evidence: Evidence, repeater: Repeater) -> Confirmation:
     settings = first_settings(evidence)
     failed: dict[str, str] = {}
     with one_process():
-        confirmation = Confirmation(settings, _repeat(settings, repeater, failed), failed)
+        confirmation = Confirmation(settings, _repeat(settings, repeater, failed), failed, splits)
         cheapest = cheapest_setting(evidence, settings, confirmation.noise())
         if cheapest is not None:
             repeats = [*confirmation.repeats, *_repeat([cheapest], repeater, failed)]
-            confirmation = Confirmation([*settings, cheapest], repeats, failed)
+            confirmation = Confirmation([*settings, cheapest], repeats, failed, splits)
     return confirmation
 
 
@@ -58,4 +63,5 @@ def _repeat_of(role: Role, seed: int, training: FinishedTraining) -> Repeat:
         tested.get("ms_per_image"),
         tested.get("threshold"),
         training.matches,
+        tested,
     )

@@ -12,6 +12,11 @@ says if the two sources are independent and normal (Banerjee, Approximate confid
 means of k populations when the population variances are not equal, Sankhya 22, 1960). The luck of one model with one
 image is in both intervals, so the interval over both is a little too wide rather than too narrow (as in Owen and
 Eckles, Bootstrapping data arrays of arbitrary order, Annals of Applied Statistics 6, 2012).
+
+If each repeat has another split of the same images, the spread of the repeats already has the test images in it. But
+the repeats share images, so their mean is less certain than that of independent repeats. The variance of the mean of n
+repeats is then (1/n + test images / training images) times their variance (Nadeau and Bengio, Inference for the
+Generalization Error, Machine Learning 52, 2003).
 """
 
 from __future__ import annotations
@@ -75,6 +80,8 @@ class Estimate:
         sd: The standard deviation of the values; NaN for a single value.
         n: The number of values; 0 for a number that does not depend on a seed, whose interval is the number itself.
         images: The interval over the test images; None if it is not known.
+        unit: What the values differ in: `seed`, or `split`, which stands for split and seed.
+        overlap: Test images over training images, if the values come from splits that share images; else 0.
     """
 
     mean: float
@@ -82,6 +89,8 @@ class Estimate:
     sd: float
     n: int
     images: ImageInterval | None = None
+    unit: Literal["seed", "split"] = "seed"
+    overlap: float = 0.0
 
     @property
     def interval(self) -> Interval:
@@ -95,12 +104,12 @@ class Estimate:
 
     def __neg__(self) -> Estimate:
         images = self.images and replace(self.images, limits=-self.images.limits)
-        return Estimate(-self.mean, -self.seeds, self.sd, self.n, images)
+        return replace(self, mean=-self.mean, seeds=-self.seeds, images=images)
 
     def __sub__(self, value: float) -> Estimate:
         """Return the difference from a number. Its interval over images is not known: other images change both."""
         seeds = Interval(self.seeds.low - value, self.seeds.high - value)
-        return Estimate(self.mean - value, seeds, self.sd, self.n)
+        return replace(self, mean=self.mean - value, seeds=seeds, images=None)
 
     def over_images(self, draws: NDArray[np.float64] | None, images: int) -> Estimate:
         """Return the estimate with its interval over the test images.
@@ -123,31 +132,40 @@ class Estimate:
         return replace(self, images=ImageInterval(Interval(float(low), float(high)), error, images))
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(values: Sequence[float], overlap: float | None = None) -> Estimate:
     """Return the mean of normally distributed values, with its interval over seeds.
+
+    Args:
+        values: At least one value.
+        overlap: Test images over training images, if each value has another split of the same images; 0 if each has
+            other images; None if all have the same split.
 
     Raises:
         ValueError: `values` is empty.
     """
     if not values:
         raise ValueError("no values to estimate a mean from")
-    mean = statistics.fmean(values)
+    mean, shared = statistics.fmean(values), overlap or 0.0
+    unit: Literal["seed", "split"] = "seed" if overlap is None else "split"
     if len(values) == 1:
-        return Estimate(mean, Interval(-math.inf, math.inf), math.nan, 1)
+        return Estimate(mean, Interval(-math.inf, math.inf), math.nan, 1, unit=unit, overlap=shared)
     sd = statistics.stdev(values)
-    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * sd / math.sqrt(len(values))
-    return Estimate(mean, Interval(mean - half, mean + half), sd, len(values))
+    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * sd * math.sqrt(1 / len(values) + shared)
+    return Estimate(mean, Interval(mean - half, mean + half), sd, len(values), unit=unit, overlap=shared)
 
 
-def difference(values: Mapping[int, float], others: Mapping[int, float]) -> Estimate | None:
+def difference(
+    values: Mapping[int, float], others: Mapping[int, float], overlap: float | None = None
+) -> Estimate | None:
     """Return `values` minus `others`, seed by seed; None if they share no seed.
 
     Args:
         values: The value of one setting for each seed.
         others: The value of the other setting for each seed.
+        overlap: As for `estimate`.
     """
     shared = sorted(values.keys() & others.keys())
-    return estimate([values[seed] - others[seed] for seed in shared]) if shared else None
+    return estimate([values[seed] - others[seed] for seed in shared], overlap) if shared else None
 
 
 def verdict_of(difference: Estimate) -> Verdict:
@@ -162,7 +180,7 @@ def verdict_of(difference: Estimate) -> Verdict:
     return "worse" if difference.interval.high < -least else "not distinguishable"
 
 
-def detectable(sd: float, n: int, images: ImageInterval | None = None) -> float | None:
+def detectable(sd: float, n: int, images: ImageInterval | None = None, overlap: float = 0.0) -> float | None:
     """Return the true difference that n pairs detect in 80 of 100 cases; None for fewer than two pairs.
 
     This is the power of the test of `verdict_of` (Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988,
@@ -173,6 +191,7 @@ def detectable(sd: float, n: int, images: ImageInterval | None = None) -> float 
         sd: The standard deviation of the differences within the pairs.
         n: The number of pairs.
         images: The interval of the difference over the test images; None if it is not known.
+        overlap: Test images over training images, if the pairs come from splits that share images; else 0.
     """
     if n < 2 or not math.isfinite(sd):
         return None
@@ -180,7 +199,8 @@ def detectable(sd: float, n: int, images: ImageInterval | None = None) -> float 
     if not sd and not image_error:
         return 0.0
     shares = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    shown = sd * np.sqrt(chi2.ppf(shares, n - 1) / (n - 1) / n)  # standard errors
+    scale = 1 / n + overlap
+    shown = sd * np.sqrt(chi2.ppf(shares, n - 1) / (n - 1) * scale)  # standard errors
     least = np.hypot(float(t.ppf((1 + LEVEL) / 2, n - 1)) * shown, half)  # the mean difference that is called better
-    spread = math.hypot(sd / math.sqrt(n), image_error)
+    spread = math.hypot(sd * math.sqrt(scale), image_error)
     return float(brentq(lambda d: norm.sf((least - d) / spread).mean() - POWER, 0.0, least.max() + 10 * spread))

@@ -13,7 +13,7 @@ from pathlib import Path
 from stages.base.failures import Failure
 from stages.base.paths import DATA
 from stages.decision.confirmation import Repeat
-from stages.decision.significance import verdict_of
+from stages.decision.significance import Estimate, difference, verdict_of
 from stages.decision.verdict import Decision, describe
 from stages.detector.as_is import AsIs
 from stages.detector.formats import write_readme
@@ -94,7 +94,7 @@ def promote(store: Store, candidate: Candidate) -> str:
             staged_map50 = _tested(store, staged, candidate, Path(folder))
             if isinstance(staged_map50, str):
                 return f"{name} stays: {staged_map50}."
-            gain = recommended.tested - staged_map50
+            gain = _gain(store, staged, staged_map50, candidate, Path(folder))
             comparison = (
                 f"has mAP50 {staged_map50:.3f} on the same test split; compared with that, the recommended setting is "
                 f"{describe(gain)}"
@@ -185,6 +185,27 @@ def _threshold(weights: Path, candidate: Candidate, folder: Path) -> float:
     return choose(
         evaluate(weights, DATA, folder / "work", candidate.imgsz, candidate.device, "val").images, candidate.rule
     ).threshold
+
+
+def _gain(store: Store, staged: registry.Staged, staged_map50: float, candidate: Candidate, folder: Path) -> Estimate:
+    """Return mAP50 of the recommended setting minus that of the model in staging.
+
+    If each repeat has its own split, the staged model is measured on each of them. It may have been trained on some of
+    their test images, which can only make it look better.
+    """
+    recommended, splits = candidate.decision.recommended, candidate.decision.splits
+    assert recommended is not None
+    if splits is None:
+        return recommended.tested - staged_map50
+    from stages.detector.evaluation import evaluate
+
+    weights, imgsz = registry.weights_of(store, staged, folder), int(staged.tags.get("imgsz") or candidate.imgsz)
+    tested = {
+        seed: evaluate(weights, data, folder / "work", imgsz, candidate.device).metrics["mAP50"]
+        for seed, data in splits.folders.items()
+    }
+    gain = difference(recommended.by_seed, tested, splits.overlap)
+    return gain if gain is not None else recommended.tested - staged_map50
 
 
 def _tested(store: Store, staged: registry.Staged, candidate: Candidate, folder: Path) -> float | str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from stages.decision.confirmation import CHEAPER, Confirmation, Repeat, Role, Setting
-from stages.decision.resampling import ImageDraws, resample
-from stages.decision.significance import Estimate, Interval, Verdict, detectable, difference, estimate, verdict_of
+from stages.decision.comparison import Comparison, compare
+from stages.decision.confirmation import CHEAPER, Confirmation, Repeat, Role, Setting, Splits
+from stages.decision.evidence import broken_limits
+from stages.decision.significance import Estimate, Verdict, detectable, verdict_of
 from stages.detector.as_is import AsIs
 
 
@@ -24,6 +25,8 @@ class SettingResult:
         ms_per_image: Milliseconds for one image, of the fastest repeat; None if it was not measured.
         minus_best: Its mAP50 on the test split minus that of the best, seed by seed; None for the best itself, or if
             they share no seed.
+        breaks: The limits that its first run or the cheapest repeat breaks, as text; empty if it keeps all.
+        by_seed: mAP50 of each repeat on the test split, by its seed.
     """
 
     setting: Setting
@@ -31,6 +34,8 @@ class SettingResult:
     seconds: float
     ms_per_image: float | None
     minus_best: Estimate | None
+    breaks: str = ""
+    by_seed: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,15 @@ class Decision:
         detectable: The true difference that so many seeds and images detect in 80 of 100 cases; None if it is not
             known.
         recommended: The pretrained model without training, if no training is distinguishably better. Else the cheapest
-            setting that is not distinguishably worse than the best. None without repeats.
-        model: The repeat of the recommended setting that is best on the validation split: the model to use.
+            setting that keeps the limits and is not distinguishably worse than the best. None without repeats, or if
+            the repeats of the best break a limit.
+        model: The model to use: the repeat of the recommended setting that is best on the validation split. If the
+            repeats have other splits, the one that has the split of the search, so that its results can be compared.
         over_as_is: mAP50 of the best minus mAP50 of the pretrained model without training, over the seeds; None if one
             of the two does not exist.
         without_images: Why the intervals cover the seeds alone, as the end of a sentence; empty if they cover the test
             images too.
+        splits: The splits of the repeats; None if all have the split of the search.
     """
 
     results: Mapping[Role, SettingResult]
@@ -60,88 +68,104 @@ class Decision:
     model: Repeat | None
     over_as_is: Estimate | None = None
     without_images: str = ""
+    splits: Splits | None = None
+
+    @property
+    def is_over_images(self) -> bool:
+        """Whether there are intervals over the test images beside those over seeds."""
+        return not self.without_images and self.splits is None
+
+    @property
+    def broken(self) -> str:
+        """The limits that the confirmed settings break, as text such as `best: ms_per_image 14.2 > 10`."""
+        return "; ".join(f"{role}: {result.breaks}" for role, result in self.results.items() if result.breaks)
 
 
-def decide(confirmation: Confirmation, as_is: AsIs | None = None) -> Decision:
+def decide(
+    confirmation: Confirmation, as_is: AsIs | None = None, limits: Mapping[str, float] | None = None
+) -> Decision:
     """Return the decision. It uses the repeats only: the numbers of the search are the best of many, so too high.
 
     Args:
         confirmation: The repeats.
         as_is: The pretrained model that the trainings started from; None if they did not start from one.
+        limits: What a setting may cost at most, by the names of `tune.limits`.
     """
-    models = {repeat.name: (repeat.matches, repeat.tested) for repeat in confirmation.repeats}
-    if as_is is not None:
-        models[as_is.name] = as_is.matches, as_is.tested
-    draws = resample(models)
-    best, baseline = confirmation.of("best"), confirmation.of("baseline")
+    comparison = compare(confirmation, as_is)
+    best = confirmation.of("best")
     results: dict[Role, SettingResult] = {
-        setting.role: _result(setting, repeats, best, draws)
+        setting.role: _result(setting, repeats, best, comparison, limits or {})
         for setting in confirmation.settings
         if (repeats := confirmation.of(setting.role))
     }
-    gain = _minus(best, baseline, draws)
+    gain = comparison.minus(best, confirmation.of("baseline"))
     over_as_is = None
     useful = set(results)
     if as_is is not None and results:
-        gains = {role: _minus_as_is(confirmation.of(role), as_is, draws) for role in results}
+        gains = {role: comparison.minus_as_is(confirmation.of(role), as_is) for role in results}
         over_as_is = gains.get("best")
         useful = {role for role, over in gains.items() if verdict_of(over) == "better"}
-        results = {"as is": _without_training(as_is, over_as_is, draws), **results}
+        results = {"as is": _without_training(as_is, over_as_is, comparison, limits or {}), **results}
     recommended = _recommended(results, useful) if useful else results.get("as is")
+    if recommended is not None and recommended.breaks:
+        recommended = None
     repeats = confirmation.of(recommended.setting.role) if recommended else []
     if recommended is not None and as_is is not None and recommended.setting.role == "as is":
-        repeats = [Repeat("as is", as_is.name, 0, as_is.validated, as_is.tested, 0.0, as_is.ms_per_image)]
+        metrics = {"mAP50": as_is.tested, "ms_per_image": as_is.ms_per_image}
+        as_repeat = Repeat("as is", as_is.name, 0, as_is.validated, as_is.tested, 0.0, as_is.ms_per_image)
+        repeats = [replace(as_repeat, metrics=metrics)]
     return Decision(
         results,
         gain,
         verdict_of(gain) if gain else None,
-        detectable(gain.sd, gain.n, gain.images) if gain else None,
+        detectable(gain.sd, gain.n, gain.images, gain.overlap) if gain else None,
         recommended,
-        max(repeats, key=lambda repeat: (repeat.validated, -repeat.seed), default=None),
+        _model_to_use(repeats, confirmation.splits),
         over_as_is,
-        draws.reason,
+        comparison.without_images,
+        confirmation.splits,
     )
 
 
-def _mean(repeats: Sequence[Repeat], draws: ImageDraws) -> Estimate:
-    names = [repeat.name for repeat in repeats]
-    return estimate([repeat.tested for repeat in repeats]).over_images(draws.mean(names), draws.images)
+def _model_to_use(repeats: Sequence[Repeat], splits: Splits | None) -> Repeat | None:
+    if splits is not None:
+        repeats = [repeat for repeat in repeats if repeat.role == "as is" or repeat.seed == splits.first]
+    return max(repeats, key=lambda repeat: (repeat.validated, -repeat.seed), default=None)
 
 
-def _minus(repeats: Sequence[Repeat], others: Sequence[Repeat], draws: ImageDraws) -> Estimate | None:
-    """Return the difference between two settings on the test split, seed by seed; None if they share no seed."""
-    values, other_values = ({repeat.seed: repeat.tested for repeat in group} for group in (repeats, others))
-    shared = values.keys() & other_values.keys()
-    names, other_names = ([repeat.name for repeat in group if repeat.seed in shared] for group in (repeats, others))
-    result = difference(values, other_values)
-    return result.over_images(draws.difference(names, other_names), draws.images) if result else None
-
-
-def _minus_as_is(repeats: Sequence[Repeat], as_is: AsIs, draws: ImageDraws) -> Estimate:
-    over = draws.difference([repeat.name for repeat in repeats], [as_is.name])
-    return (_mean(repeats, draws) - as_is.tested).over_images(over, draws.images)
-
-
-def _result(setting: Setting, repeats: list[Repeat], best: list[Repeat], draws: ImageDraws) -> SettingResult:
+def _result(
+    setting: Setting,
+    repeats: Sequence[Repeat],
+    best: Sequence[Repeat],
+    comparison: Comparison,
+    limits: Mapping[str, float],
+) -> SettingResult:
+    seconds = min(repeat.seconds for repeat in repeats)
+    speed = min((repeat.ms_per_image for repeat in repeats if repeat.ms_per_image is not None), default=None)
     return SettingResult(
         setting,
-        _mean(repeats, draws),
-        min(repeat.seconds for repeat in repeats),
-        min((repeat.ms_per_image for repeat in repeats if repeat.ms_per_image is not None), default=None),
-        _minus(repeats, best, draws) if setting.role != "best" else None,
+        comparison.mean(repeats),
+        seconds,
+        speed,
+        comparison.minus(repeats, best) if setting.role != "best" else None,
+        setting.breaks or broken_limits(limits, speed, None, seconds),
+        {repeat.seed: repeat.tested for repeat in repeats},
     )
 
 
-def _without_training(as_is: AsIs, best_minus_as_is: Estimate | None, draws: ImageDraws) -> SettingResult:
-    tested = Estimate(as_is.tested, Interval(as_is.tested, as_is.tested), 0.0, 0)
-    tested = tested.over_images(draws.mean([as_is.name]), draws.images)
+def _without_training(
+    as_is: AsIs, best_minus_as_is: Estimate | None, comparison: Comparison, limits: Mapping[str, float]
+) -> SettingResult:
     setting = Setting("as is", "", {"imgsz": as_is.imgsz}, as_is.validated, 0.0)
     minus_best = -best_minus_as_is if best_minus_as_is is not None else None
-    return SettingResult(setting, tested, 0.0, as_is.ms_per_image, minus_best)
+    size = as_is.weights.stat().st_size / 1e6 if "model_mb" in limits else None
+    breaks = broken_limits(limits, as_is.ms_per_image, size, 0.0)
+    tested = comparison.mean_as_is(as_is)
+    return SettingResult(setting, tested, 0.0, as_is.ms_per_image, minus_best, breaks, as_is.by_seed)
 
 
 def _recommended(results: Mapping[Role, SettingResult], useful: Collection[Role]) -> SettingResult | None:
-    """Return the cheapest setting that is not distinguishably worse than the best; None without the best.
+    """Return the cheapest setting that keeps the limits and is not distinguishably worse than the best, or None.
 
     Of settings that cost the same, it is the one with the greatest mean on the test split.
 
@@ -155,6 +179,7 @@ def _recommended(results: Mapping[Role, SettingResult], useful: Collection[Role]
         result
         for role, result in results.items()
         if role in useful
+        and not result.breaks
         and (role == "best" or (result.minus_best is not None and verdict_of(result.minus_best) != "worse"))
     ] or [results["best"]]
     limit = min(result.seconds for result in good) / CHEAPER
@@ -179,7 +204,7 @@ def describe(difference: Estimate) -> str:
 
 def counts(estimate: Estimate) -> str:
     """Return the number of seeds and of test images that an interval comes from, as text."""
-    seeds = [f"{estimate.n} seed{'s' if estimate.n > 1 else ''}"] if estimate.n else []
+    seeds = [f"{estimate.n} {estimate.unit}{'s' if estimate.n > 1 else ''}"] if estimate.n else []
     return " and ".join([*seeds, *([f"{estimate.images.n} test images"] if estimate.images else [])])
 
 

@@ -34,6 +34,7 @@ class AsIs:
         tested: mAP50 on the test split, 0 to 1.
         ms_per_image: Milliseconds for one image.
         matches: The text of matches.csv for the test split; empty if it is not known.
+        by_seed: mAP50 on the test split of each repeat that has its own split, by the seed of the repeat.
     """
 
     model: str
@@ -46,6 +47,7 @@ class AsIs:
     tested: float
     ms_per_image: float
     matches: str = field(default="", repr=False)
+    by_seed: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

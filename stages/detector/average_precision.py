@@ -9,19 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.detector.matching import box_area, match
+from stages.data.boxes import SIZES, box_area
+from stages.detector.matching import match
 from stages.detector.predictions import ImagePredictions
 
 RECALLS = np.linspace(0, 1, 101)
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-
-SIZES = {"all": (0.0, np.inf), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
-"""Least and greatest area of an object by size, in square pixels of the image as evaluated. Both bounds are included.
-
-The bounds are COCO's. COCO measures in pixels of the file, but a detector sees the image at `imgsz`: a person of 200
-pixels in a photograph of 4,000 pixels is one of 8 pixels at `imgsz: 160`, and as hard to find. So a size says how large
-an object is for the model, whatever the size of the file.
-"""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.base.files import write_atomic
-from stages.data.images import image_files, read_image
+from stages.data.images import image_files
 from stages.detector import evaluation_tables as tables
 from stages.detector.average_precision import accuracies
 from stages.detector.calibration import calibration
+from stages.detector.cost import milliseconds
 from stages.detector.errors import image_errors, lost_points
 from stages.detector.matches import ImageMatches, matches_table
 from stages.detector.operating_point import DEFAULT, at_threshold, choose
@@ -29,7 +28,6 @@ from stages.detector.ultralytics import YOLO, DetectionValidator
 from stages.params.schema import Threshold
 
 TIMED = 64  # most images that are timed, one at a time
-WARM_UP = 3  # first predictions, which are not timed
 RECALLS = 101  # points of the curve
 
 
@@ -121,7 +119,8 @@ def evaluate(
     """
     yolo = YOLO(str(model))
     result, images, matches = _validate(yolo, data, work, imgsz, device, split, confidence)
-    return _evaluation(result, images, matches, _milliseconds(yolo, data, imgsz, device, split, confidence))
+    timed = image_files(data / "images" / split)[:TIMED]
+    return _evaluation(result, images, matches, milliseconds(yolo, timed, imgsz, device, confidence))
 
 
 def _validate(
@@ -145,35 +144,18 @@ def _validate(
     return result, images, matches
 
 
-def _evaluation(
-    result: Any, images: list[ImagePredictions], matches: list[ImageMatches], milliseconds: float
-) -> Evaluation:
+def _evaluation(result: Any, images: list[ImagePredictions], matches: list[ImageMatches], speed: float) -> Evaluation:
     box = result.box
     recalls = np.linspace(0, 1, RECALLS)
     precisions = np.array([np.interp(recalls, box.px, precision) for precision in box.prec_values])
     metrics = {"mAP50": box.map50, "mAP50-95": box.map, "precision": box.mp, "recall": box.mr}
     return Evaluation(
-        {name: round(float(value), 5) for name, value in metrics.items()} | {"ms_per_image": round(milliseconds, 2)},
+        {name: round(float(value), 5) for name, value in metrics.items()} | {"ms_per_image": round(speed, 2)},
         (recalls, precisions),
         result.confusion_matrix.matrix.astype(np.int64),
         images,
         matches,
     )
-
-
-def _milliseconds(yolo: YOLO, data: Path, imgsz: int, device: int | str | None, split: str, confidence: float) -> float:
-    """Return the median time of a prediction in milliseconds, for images one at a time."""
-    times: list[float] = []
-    paths = image_files(data / "images" / split)[:TIMED]
-    first = read_image(paths[0])
-    for _ in range(WARM_UP):
-        yolo.predict(first, imgsz=imgsz, conf=confidence, device=device, verbose=False)
-    for path in paths:
-        pixels = read_image(path)
-        begun = time.perf_counter()
-        yolo.predict(pixels, imgsz=imgsz, conf=confidence, device=device, verbose=False)[0].boxes.cpu()
-        times.append((time.perf_counter() - begun) * 1000)
-    return statistics.median(times)
 
 
 def evaluate_with_report(
@@ -205,10 +187,11 @@ def evaluate_with_report(
         yolo = YOLO(str(model))
         point = choose(_validate(yolo, data, work, imgsz, device, "val")[1], rule)
         result, images, matches = _validate(yolo, data, work, imgsz, device, "test", point.threshold)
-        milliseconds = _milliseconds(yolo, data, imgsz, device, "test", point.threshold)
+        timed = image_files(data / "images" / "test")[:TIMED]
+        speed = milliseconds(yolo, timed, imgsz, device, point.threshold)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    evaluation = _evaluation(result, images, matches, milliseconds)
+    evaluation = _evaluation(result, images, matches, speed)
     rows, bins = accuracies(images, len(classes)), calibration(images)
     lost = lost_points(images, [image_errors(image) for image in images])
     in_use = [image_errors(image.above(point.threshold)) for image in images]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.base.tables import write_table
-from stages.detector.average_precision import SIZES, Accuracy
+from stages.data.boxes import SIZES
+from stages.detector.average_precision import Accuracy
 from stages.detector.calibration import Bin, calibration_error
 from stages.detector.errors import BOTH, CLASS, KINDS, ImageErrors
 from stages.detector.operating_point import OperatingPoint

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from stages.base.failures import Failure
+from stages.data.boxes import box_iou
 from stages.data.contact_sheet import COLUMNS, grid, tile
 from stages.data.images import read_image
 from stages.detector.evaluation import Evaluation, evaluate
 from stages.detector.formats import FILES, MODULES, check_formats
-from stages.detector.matching import box_iou
 from stages.detector.predictions import ImagePredictions, fractions
 from stages.detector.sheets import PREDICTED
 from stages.detector.ultralytics import YOLO

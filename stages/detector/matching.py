@@ -6,27 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def box_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the IoU (intersection over union, 0 to 1) of each box with each other box.
-
-    Args:
-        first: Boxes as x1, y1, x2, y2, of shape (n, 4).
-        second: Boxes of shape (m, 4).
-
-    Returns:
-        An array of shape (n, m). The IoU of two boxes without any area is 0.
-    """
-    corners = np.minimum(first[:, None, 2:], second[None, :, 2:]) - np.maximum(first[:, None, :2], second[None, :, :2])
-    intersection = corners.clip(min=0).prod(axis=2)
-    union = box_area(first)[:, None] + box_area(second)[None, :] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
-
-
-def box_area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the areas of boxes of shape (n, 4), in the square of their unit."""
-    return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-
-
 def match(
     overlaps: NDArray[np.float64], thresholds: NDArray[np.float64], ignored: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:

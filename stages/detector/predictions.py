@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stages.data.boxes import box_iou
 from stages.data.samples import Box
-from stages.detector.matching import box_iou, match
+from stages.detector.matching import match
 
 LIMIT = 100  # most predictions of a class in an image: COCO's limit, which keeps the results comparable
 IOU = 0.5  # least overlap of a correct prediction, unless a function says otherwise

@@ -29,7 +29,8 @@ class FinishedTraining:
         name: The name of its run in DVC.
         source: The kind of the run, as `names.run_kind` returns it.
         arguments: All training arguments.
-        metrics: mAP50, mAP50-95, precision and recall on the validation split (0 to 1); train_seconds; step.
+        metrics: mAP50, mAP50-95, precision and recall on the validation split (0 to 1); train_seconds; ms_per_image;
+            model_mb; step.
         tested: The same on the test split, and ms_per_image; empty if the present code has not measured them.
         curve: mAP50 on the validation split after each epoch; empty if it cannot be read.
         matches: The text of matches.csv, of the same evaluation as `tested`; empty if it is missing or damaged.
@@ -190,7 +191,7 @@ def _numbers(lock: Lock, stage: str, path: str, content: bytes) -> dict[str, flo
     return numbers
 
 
-COLUMNS = ("name", "source", "mAP50", "seconds", "test_mAP50", "ms_per_image")
+COLUMNS = ("name", "source", "mAP50", "seconds", "test_mAP50", "ms_per_image", "model_mb")
 
 
 def table(trainings: Iterable[FinishedTraining]) -> str:
@@ -199,14 +200,14 @@ def table(trainings: Iterable[FinishedTraining]) -> str:
     If the baseline is both in the workspace and in a commit, the row is that of the commit.
 
     Columns: name (in DVC and MLflow); source (baseline, grid); mAP50 on the validation split (0 to 1); seconds of
-    training; test_mAP50; ms_per_image; all training arguments.
+    training; test_mAP50; ms_per_image (milliseconds); model_mb (megabytes); all training arguments.
     """
     by_name = {training.name: training for training in trainings if training.source in ("baseline", "grid")}
     keys = sorted({key for training in by_name.values() for key in training.arguments})
     rows = []
     for training in by_name.values():
         row = [training.name, training.source, training.metrics["mAP50"], training.metrics.get("train_seconds")]
-        row += [training.tested.get("mAP50"), training.tested.get("ms_per_image")]
+        row += [training.tested.get("mAP50"), training.metrics.get("ms_per_image"), training.metrics.get("model_mb")]
         rows.append([*row, *(training.arguments.get(key) for key in keys)])
     return write_table([*COLUMNS, *keys], rows)
 

@@ -12,21 +12,21 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.base.failures import Failure
 from stages.base.files import write_atomic
-from stages.base.git import commit, git
+from stages.base.git import git
 from stages.base.paths import (
     BEST_MODEL,
     CONFIRMATION,
-    DATA,
+    DATA_REPORT,
     DECISION,
     EXPORT_METRICS,
     EXPORTED,
     FIGURES,
+    MODEL_CARD,
     NOT_EXPORTED,
     ONNX_MODEL,
     PREPARED_DATA,
@@ -37,55 +37,32 @@ from stages.base.paths import (
     main_root,
 )
 from stages.experiments.identity import code_files
-from stages.experiments.lock import edited_lock, parameters, read_lock
-from stages.params.file import PARAMS, read, with_values
-from stages.params.schema import Params
+from stages.experiments.lock import edited_lock
+from stages.experiments.origin import Origin
+from stages.params.file import with_values
 
 _FOLDERS = [Path(path).parent for path in (BEST_MODEL, TRAIN_METRICS, TEST_METRICS, EXPORT_METRICS)]
-_RESULTS: tuple[str | Path, ...] = (*_FOLDERS, DECISION, CONFIRMATION, FIGURES)  # of an earlier run
+_RESULTS: tuple[str | Path, ...] = (*_FOLDERS, DECISION, CONFIRMATION, MODEL_CARD, FIGURES)  # of an earlier run
 _IDENTITY = {f"GIT_{role}_{field}": "study" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
 
 
-@dataclass(frozen=True)
-class Origin:
-    """The start of the trials of a study: a commit, and the texts of params.yaml and dvc.lock when the study began."""
-
-    commit: str
-    params: str
-    lock: str
-
-
-def present_origin(params: Params) -> Origin:
-    """Return the start of experiments that begin now.
-
-    Args:
-        params: params.yaml.
-
-    Raises:
-        Failure: There is no commit, or the prepared data are missing or made from other values of `data`.
-    """
-    base = commit()
-    if not base:
-        raise Failure("trainings are saved as experiments of a commit: make the first commit with `git commit`")
-    lock = ROOT / "dvc.lock"
-    if not lock.is_file() or not (DATA / "summary.json").is_file():
-        raise Failure("data/prepared or dvc.lock is missing: run `dvc repro prepare`")
-    if parameters(read_lock(ROOT), "prepare")["data"] != read(PARAMS)["data"]:
-        raise Failure("`data` in params.yaml has changed since data/prepared was made: run `dvc repro prepare`")
-    return Origin(base, PARAMS.read_text(encoding="utf-8"), lock.read_text(encoding="utf-8"))
-
-
 class Workshop:
-    """A private folder with the files of this project as the present run sees them, in which trials are trained."""
+    """A private folder with the files of this project as the present run sees them, in which trials are trained.
 
-    def __init__(self, folder: Path, origin: Origin) -> None:
+    Attributes:
+        root: The folder of the project in it.
+        data: The prepared data of the trainings.
+    """
+
+    def __init__(self, folder: Path, origin: Origin, with_data: bool = True) -> None:
         """Create the folder and its files.
 
         Args:
             folder: The path of the folder. Its old content is deleted.
             origin: The start of the experiments.
+            with_data: Whether the folder gets the prepared data of the origin.
         """
-        self._origin = origin
+        self._origin, self.data = origin, origin.data
         self._top = folder.resolve()
         self._repository = git("rev-parse", "--absolute-git-dir", root=main_root())
         self.root = self._top / git("rev-parse", "--show-prefix").rstrip("/")
@@ -96,7 +73,8 @@ class Workshop:
         self._git("read-tree", origin.commit)
         self._git("checkout-index", "--all")
         self._copy_changes()
-        self._link_data()
+        if with_data:
+            self._link_data()
         self._configure()
 
     def _copy_changes(self) -> None:
@@ -118,13 +96,19 @@ class Workshop:
                 shutil.copyfile(ROOT / name, self.root / name)
 
     def _link_data(self) -> None:
-        """Link the prepared data into the folder, because DVC requires the dependencies of a run."""
+        """Link the prepared data into the folder, because DVC requires the dependencies of a run; copy their report."""
+        shutil.copytree(
+            self.data.parents[1] / DATA_REPORT,
+            self.root / DATA_REPORT,
+            dirs_exist_ok=True,
+            copy_function=shutil.copyfile,
+        )
         data = self.root / PREPARED_DATA
         data.parent.mkdir(exist_ok=True)
         try:
-            data.symlink_to(DATA.resolve(), target_is_directory=True)
+            data.symlink_to(self.data.resolve(), target_is_directory=True)
         except OSError:  # Windows allows links for some users only
-            shutil.copytree(DATA, data)
+            shutil.copytree(self.data, data)
 
     def _configure(self) -> None:
         """Let DVC use the cache of the main repository, and let it not use git, which this class does."""

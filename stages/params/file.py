@@ -205,9 +205,18 @@ def _described(keys: list[str]) -> tuple[str, str | None]:
 
 
 def with_values(text: str, values: Mapping[str, Any]) -> str:
-    """Return the text of a params.yaml with other values of top-level keys. Comments and order are kept."""
+    """Return the text of a params.yaml with other values. Comments and order are kept.
+
+    Args:
+        text: The text of the file.
+        values: Values by key; `data.seed` is a key of a group.
+    """
     yaml_ = round_trip()
     content = yaml_.load(text)
     for key, value in values.items():
-        content[key] = value
+        *groups, last = key.split(".")
+        group = content
+        for name in groups:
+            group = group[name]
+        group[last] = value
     return dumped(yaml_, content)

@@ -95,6 +95,18 @@ class Export(_Group):
         return formats
 
 
+class Limits(_Group):
+    """The group `tune.limits`: what a setting may cost at most. Null is no limit."""
+
+    ms_per_image: float | None = Field(gt=0, strict=True, description="milliseconds over 0, or null")
+    model_mb: float | None = Field(gt=0, strict=True, description="megabytes over 0, or null")
+    train_seconds: float | None = Field(gt=0, strict=True, description="seconds over 0, or null")
+
+    def given(self) -> dict[str, float]:
+        """Return the limits that are not null, by name."""
+        return {name: float(limit) for name, limit in self.model_dump().items() if limit is not None}
+
+
 class Tune(_Group):
     """The group `tune`: the parameters of the study and of the decision."""
 
@@ -110,8 +122,10 @@ class Tune(_Group):
         description="forecast, median, hyperband or none"
     )
     patience: int | None = Field(ge=1, le=1000, strict=True, description="a whole number from 1 to 1000, or null")
+    limits: Limits
     seed: int = Field(ge=0, lt=2**31, strict=True, description="a whole number from 0")
     confirm_seeds: int = Field(ge=0, le=100, strict=True, description="a whole number from 0 to 100")
+    confirm_over: Literal["seeds", "splits"] = Field(description="seeds or splits")
     storage: str | None = Field(description="an SQLAlchemy URL, or null")
     space: dict[str, Dimension] = Field(
         min_length=1, description="a mapping of at least one training key to its values"

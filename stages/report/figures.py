@@ -1,45 +1,39 @@
-"""Draw the figures of the decision report as PNG.
-
-They are readable on a projector and with every kind of colour vision: wherever colours differ, shapes or line styles
-differ too.
-"""
+"""Draw the figures of the decision report as PNG."""
 
 from __future__ import annotations
 
-import io
 import math
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stages.base.paths import main_root
-
-# Matplotlib reads this on import. It keeps files out of the home folder.
-os.environ.setdefault("MPLCONFIGDIR", str(main_root() / ".yolo" / "matplotlib"))
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
 from stages.base.formatting import plain, words
-from stages.decision.confirmation import Confirmation, Role
+from stages.decision.confirmation import Confirmation
 from stages.decision.evidence import Evidence, Row
 from stages.decision.significance import Interval
 from stages.decision.verdict import Decision
 from stages.experiments.noise import Noise
 from stages.report.best_so_far import Band, Curve
+from stages.report.drawing import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    MARKS,
+    ORANGE,
+    RED,
+    SKY,
+    TEST,
+    VALIDATION,
+    Axes,
+    Figure,
+    FuncFormatter,
+    LogLocator,
+    NullFormatter,
+    label_axes,
+    legend,
+    png,
+)
 from stages.report.importance import Effect
-
-# Okabe and Ito's palette.
-BLACK, ORANGE, SKY, GREEN, BLUE, RED, GREY = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#767676"
-
-MARKS: Mapping[Role, tuple[str, str]] = {
-    "as is": ("D", GREEN),
-    "baseline": ("s", BLACK),
-    "best": ("o", BLUE),
-    "cheapest": ("^", ORANGE),
-}
-VALIDATION, TEST = "mAP50, validation split", "mAP50, test split"
 
 
 def progress(curves: Mapping[str, Mapping[str, Curve]], bands: Mapping[str, Band], start: float | None) -> bytes:
@@ -67,10 +61,10 @@ def progress(curves: Mapping[str, Mapping[str, Curve]], bands: Mapping[str, Band
             )  # fmt: skip
         if start is not None:
             axis.axhline(start, color=BLACK, linestyle="-.", linewidth=1.5, label="baseline")
-        _style(axis, cost, VALIDATION if axis is axes[0] else "")
+        label_axes(axis, cost, VALIDATION if axis is axes[0] else "")
         axis.set_xlim(left=0)
     axes[0].set_title("Best mAP50 so far at equal cost", loc="left", fontsize=15)
-    _legend(figure, axes[-1])
+    legend(figure, axes[-1])
     return png(figure)
 
 
@@ -109,10 +103,10 @@ def slices(evidence: Evidence, noise: Noise | None) -> bytes:
             axis.xaxis.set_minor_formatter(NullFormatter())
         elif all(isinstance(row.point[key], int) for row in complete):
             axis.xaxis.get_major_locator().set_params(integer=True)
-        _style(axis, key, VALIDATION if axis in axes[::columns] else "")
+        label_axes(axis, key, VALIDATION if axis in axes[::columns] else "")
     for axis in axes[len(keys) :]:
         axis.axis("off")
-    _legend(figure, axes[0])
+    legend(figure, axes[0])
     return png(figure)
 
 
@@ -143,7 +137,7 @@ def importance(effects: Sequence[Effect]) -> bytes:
     labels = [f"{effect.importance:.2f}" if effect.importance is not None else "?" for effect in order]
     left.bar_label(bars, labels, fontsize=12)
     left.set_xlim(0, 1.1)
-    _style(left, "importance (PED-ANOVA; the sum is 1)", "")
+    label_axes(left, "importance (PED-ANOVA; the sum is 1)", "")
     differences = [effect.difference for effect in order]
     right.barh(names, differences, color=SKY, edgecolor=BLACK, label="best group minus worst group")
     for place, effect in enumerate(order):
@@ -155,41 +149,10 @@ def importance(effects: Sequence[Effect]) -> bytes:
                 ends = [place - 0.4, place + 0.4]
                 label = name if place == len(order) - 1 else None
                 right.plot([limit] * 2, ends, color=colour, linestyle=style, linewidth=3, label=label)
-    _style(right, "difference in mAP50, validation split", "")
-    _legend(figure, right)
+    label_axes(right, "difference in mAP50, validation split", "")
+    legend(figure, right)
     for axis in (left, right):
         axis.grid(axis="y", visible=False)
-    return png(figure)
-
-
-def tradeoff(evidence: Evidence, decision: Decision | None, noise: Noise | None) -> bytes:
-    """Draw the result of each trial against the seconds of its training."""
-    figure = Figure(figsize=(10, 5.6), layout="constrained")
-    axis = figure.subplots()
-    complete = [row for row in evidence.complete if row.seconds]
-    grid = [row for row in complete if row.source == "grid"]
-    best = evidence.best
-    if best is not None and best.value is not None and noise is not None:
-        low = best.value - noise.margin()
-        axis.axhspan(low, best.value, color=GREY, alpha=0.25, linewidth=0, label="within the noise of the best")
-    for rows, mark, colour, name in (
-        ([row for row in complete if row not in grid], "o", SKY, "trials"),
-        (grid, "s", GREEN, "grid"),
-    ):
-        if rows:
-            x, y = [row.seconds or 0.0 for row in rows], [row.value or 0.0 for row in rows]
-            axis.scatter(x, y, marker=mark, color=colour, edgecolors=BLACK, s=60, alpha=0.7, label=name)
-    for role, result in (decision.results if decision else {}).items():
-        setting = result.setting
-        if setting.validated is None or setting.seconds is None:
-            continue
-        mark, colour = MARKS[role]
-        axis.scatter([setting.seconds], [setting.validated], marker=mark, s=260, facecolors="none", edgecolors=colour,
-                     linewidths=3, label=role, clip_on=False)  # fmt: skip
-    axis.set_xlim(left=0)
-    _legend(figure, axis)
-    _style(axis, "seconds of training", VALIDATION)
-    axis.set_title("Result and cost of each training", loc="left", fontsize=15)
     return png(figure)
 
 
@@ -230,12 +193,12 @@ def confirmation(confirmed: Confirmation, decision: Decision) -> bytes:
         if estimate.images is not None:
             _bar(axis, place, estimate.mean, estimate.images.limits, "over test images")
     if axis.get_legend_handles_labels()[1]:
-        _legend(figure, axis)
+        legend(figure, axis)
     axis.set_ylim(max(min(values) - room, -0.02), max(min(max(values) + room, 1.02), height + room))
     labels = [f"{role}\n{_wrapped(decision.results[role].setting.point)}" for role in roles]
     axis.set_xticks(range(len(roles)), labels)
     axis.set_xlim(-0.5, len(roles) - 0.4)
-    _style(axis, "", TEST)
+    label_axes(axis, "", TEST)
     axis.set_title("Repeats with other seeds: each result, and the mean with its intervals", loc="left", fontsize=15)
     return png(figure)
 
@@ -263,25 +226,3 @@ def _wrapped(point: Mapping[str, Any]) -> str:
     """Return the values of a setting, two on each line."""
     keys = list(point)
     return "\n".join(words({key: point[key] for key in keys[at : at + 2]}) for at in range(0, len(keys), 2))
-
-
-def _style(axis: Axes, x: str, y: str) -> None:
-    axis.set_xlabel(x, fontsize=13)
-    axis.set_ylabel(y, fontsize=13)
-    axis.tick_params(labelsize=12)
-    axis.grid(color="#dddddd")
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
-
-
-def _legend(figure: Figure, axis: Axes) -> None:
-    """Draw the legend below the panels, where it hides nothing."""
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=12, loc="outside lower center", ncols=min(5, len(labels)), frameon=False)
-
-
-def png(figure: Figure) -> bytes:
-    """Return a figure as the content of a PNG file."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=90, metadata={"Software": None})  # the same results give the same bytes
-    return stream.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,19 @@ from stages.base.files import write_atomic
 from stages.base.git import commit
 from stages.base.paths import DATA
 from stages.decision import confirmation, staging
-from stages.decision.confirmation import Confirmation
+from stages.decision.confirmation import Confirmation, Splits
 from stages.decision.evidence import Evidence
 from stages.decision.repeater import confirm
 from stages.decision.verdict import Decision, decide
-from stages.detector.as_is import AsIs, measure_best
+from stages.detector.as_is import AsIs, measure, measure_best
 from stages.experiments.identity import code_digests
-from stages.experiments.workshop import present_origin
+from stages.experiments.origin import present_origin
 from stages.params import file as params_file
 from stages.params.schema import Params
 from stages.report import machine
+from stages.report.card import card_of_decision, card_of_workspace
 from stages.report.text import Report, ReportInputs, render
-from stages.search.repeats import Repeater
+from stages.search.repeats import open_repeater
 from stages.tracking import missed, sync
 from stages.tracking.outage import tolerated
 from stages.tracking.store import Store, Unreachable
@@ -48,9 +50,9 @@ def confirm_and_report(
     """
     params = params_file.load()
     missing: list[str] = []
-    repeats = _confirm(params, evidence)
-    as_is = _measure_as_is(params, evidence, missing)
-    decision = decide(repeats, as_is) if repeats is not None and repeats.repeats else None
+    repeats = _confirm(params, evidence, data)
+    as_is = _measure_as_is(params, evidence, repeats.splits if repeats is not None else None, missing)
+    decision = decide(repeats, as_is, evidence.limits) if repeats is not None and repeats.repeats else None
     store = _connect(missing)
     outcome = _promote(store, decision, as_is, params, data, missing)
     report = render(
@@ -70,6 +72,10 @@ def confirm_and_report(
             missing=missing,
         )
     )
+    card = card_of_decision(decision, params, data, as_is) if decision is not None else ""
+    write_atomic(
+        reports / "model_card.md", card or card_of_workspace(params_file.read(params_file.PARAMS), data, reports)
+    )
     write_atomic(reports / "confirmation.csv", confirmation.table(repeats, as_is))
     _write(report, stamp, reports)
     _attach_report(store, evidence.study["name"])
@@ -78,20 +84,32 @@ def confirm_and_report(
     print("full report: reports/decision.md")
 
 
-def _confirm(params: Params, evidence: Evidence) -> Confirmation | None:
+def _confirm(params: Params, evidence: Evidence, data: Mapping[str, Any]) -> Confirmation | None:
     if not params.tune.confirm_seeds:
         return None
     origin = present_origin(params)
     with open_launcher(params, origin) as launcher:
-        return confirm(evidence, Repeater(params, origin, launcher))
+        repeater = open_repeater(params, origin, launcher)
+        splits = None
+        if params.tune.confirm_over == "splits":
+            images = {split: counts["images"] for split, counts in data["splits"].items()}
+            is_drawn = params.data.source == "synthetic"  # another seed draws other pictures
+            splits = Splits(repeater.folders, 0.0 if is_drawn else images["test"] / images["train"])
+        return confirm(evidence, repeater, splits)
 
 
-def _measure_as_is(params: Params, evidence: Evidence, missing: list[str]) -> AsIs | None:
-    """Measure the pretrained model that the baseline and the best start from, without training."""
+def _measure_as_is(params: Params, evidence: Evidence, splits: Splits | None, missing: list[str]) -> AsIs | None:
+    """Measure the pretrained model that the baseline and the best start from, without training, on each split."""
     best = evidence.best
     points = [evidence.start, *([best.point] if best is not None else [])]
     try:
-        return measure_best([{**params.training(), **point} for point in points], DATA, code_digests("evaluate"))
+        code = code_digests("evaluate")
+        as_is = measure_best([{**params.training(), **point} for point in points], DATA, code)
+        if as_is is None or splits is None:
+            return as_is
+        arguments = {**params.training(), "imgsz": as_is.imgsz}
+        by_seed = {seed: measure(arguments, folder, code) for seed, folder in splits.folders.items()}
+        return replace(as_is, by_seed={seed: result.tested for seed, result in by_seed.items() if result is not None})
     except Exception as error:  # missing data or weights, too little memory: the finished repeats must not be lost
         missing.append(
             "the report compares no setting with the pretrained model, because the model without training could not "
@@ -123,6 +141,8 @@ def _promote(
     missing: list[str],
 ) -> str:
     """Propose the recommended model for staging; return the outcome as sentences."""
+    if decision is not None and decision.recommended is None and decision.broken:
+        return f"no confirmed setting keeps tune.limits ({decision.broken}), so no model is proposed."
     if decision is None or decision.recommended is None:
         return "no setting was confirmed, so no model is proposed."
     if store is None:

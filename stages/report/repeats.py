@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from stages.base.formatting import markdown_table, words
 from stages.decision.confirmation import Confirmation, Role
-from stages.decision.significance import verdict_of
+from stages.decision.significance import Estimate, verdict_of
 from stages.decision.verdict import Decision, SettingResult, counts
 from stages.report.numbers import fixed, intervals, limits
 
@@ -19,7 +19,7 @@ ROLES: Mapping[Role, str] = {
 
 
 def _interval_columns(decision: Decision) -> tuple[str, ...]:
-    return ("95 % interval",) if decision.without_images else ("over seeds", "over images", "over both")
+    return ("over seeds", "over images", "over both") if decision.is_over_images else ("95 % interval",)
 
 
 def setting_name(result: SettingResult) -> str:
@@ -75,7 +75,7 @@ def reason(decision: Decision, recommended: SettingResult) -> str:
     role, best, minus_best = recommended.setting.role, decision.results["best"], recommended.minus_best
     if minus_best is None:
         others = [
-            f"{setting_name(result)} is {'worse' if verdict_of(result.minus_best) == 'worse' else 'no cheaper'}"
+            f"{setting_name(result)} {_shortcoming(result, result.minus_best)}"
             for result in decision.results.values()
             if result.minus_best is not None
         ]
@@ -89,3 +89,10 @@ def reason(decision: Decision, recommended: SettingResult) -> str:
         "part of the interval that is due to the seeds, run "
         f"`dvc exp run tune -S tune.confirm_seeds={2 * minus_best.n}`, which reuses the existing repeats."
     )
+
+
+def _shortcoming(result: SettingResult, minus_best: Estimate) -> str:
+    """Return why another setting than the best is not recommended."""
+    if result.breaks:
+        return f"breaks a limit ({result.breaks})"
+    return "is worse" if verdict_of(minus_best) == "worse" else "is no cheaper"

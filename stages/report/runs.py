@@ -53,10 +53,13 @@ def trials_table(evidence: Evidence, shown: Sequence[Row], best: float) -> str:
     cells = []
     for row in shown:
         state = f"{row.state}: {row.reason}" if row.reason else row.state
+        if row.is_complete and (over := evidence.breaks(row)):
+            state += f", breaks a limit: {over}"
         point = [plain(row.point[key]) for key in keys]
         value = bold_if_best(row.value, best) if row.is_complete else fixed(row.value)
-        cells.append([str(row.number), row.name, row.source, state, _epochs(row), *point, value, fixed(row.seconds, 0)])
-    head = ("trial", "run", "source", "state", "epochs", *keys, "mAP50", "seconds")
+        cost = fixed(row.seconds, 0), fixed(row.ms_per_image, 1)
+        cells.append([str(row.number), row.name, row.source, state, _epochs(row), *point, value, *cost])
+    head = ("trial", "run", "source", "state", "epochs", *keys, "mAP50", "seconds", "ms per image")
     return "\n".join(markdown_table(head, cells))
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from stages.base.formatting import markdown_table, plain
+from stages.base.formatting import markdown_table, plain, words
 from stages.base.paths import REPORTS
 from stages.params.space import same
 
@@ -42,7 +42,7 @@ def short_report(
     if as_is is not None:
         measured += f"; {params['model']} without training has {as_is:.3f} ({test['mAP50'] - as_is:+.3f})"
     if not study or study["best"] is None:
-        reason = damaged or ("No trial of the study is complete" if study else "There is no study yet")
+        reason = damaged or (_without_best(study) if study else "There is no study yet")
         return "\n".join([*lines, f"{measured}, n = 1.", "", f"{reason}: {NEXT}; `make compare` lists the runs.", ""])
     best, start = study["best"], study["start"]
     finished = study["trials"].get("complete", 0) + study["trials"].get("pruned", 0)
@@ -57,6 +57,13 @@ def short_report(
     elif same({key: params.get(key) for key in best["params"]}) != same(best["params"]):
         measured += ". These parameters are not the best ones of the study"
     return "\n".join([*lines, "", f"{measured}.", "", "`python -m stages.tune` writes the full report.", ""])
+
+
+def _without_best(study: dict[str, Any]) -> str:
+    limits = study.get("limits", {})
+    if not limits or not study["trials"].get("complete", 0):
+        return "No trial of the study is complete"
+    return f"No trial of the study keeps tune.limits ({words(limits)})"
 
 
 def differs(study: dict[str, Any], params: dict[str, Any], data: str) -> str:

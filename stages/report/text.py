@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from stages.base.formatting import duration, plain, words
 from stages.decision.confirmation import Confirmation
 from stages.decision.evidence import Evidence
 from stages.decision.resampling import DRAWS
-from stages.decision.verdict import Decision, counts, describe, larger_uncertainty
+from stages.decision.verdict import Decision, larger_uncertainty
 from stages.detector.as_is import AsIs
 from stages.params.space import same
-from stages.report import equal_cost, figures, importance, numbers, repeats, runs
+from stages.report import equal_cost, figures, importance, repeats, runs, tradeoff
 from stages.report.random_search import SEARCHES
+from stages.report.template import environment
 
 
 @dataclass(frozen=True)
@@ -83,29 +80,7 @@ def render(inputs: ReportInputs) -> Report:
         **_effect_facts(inputs, pictures),
         **_confirmation_facts(inputs, pictures),
     }
-    return Report(_environment().get_template("decision.md.j2").render(facts), pictures)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML
-    )
-    environment.filters |= {
-        "counts": counts,
-        "describe": describe,
-        "duration": duration,
-        "fixed": numbers.fixed,
-        "mean": numbers.mean,
-        "plain": plain,
-        "setting_name": repeats.setting_name,
-        "words": words,
-    }
-    return environment
+    return Report(environment().get_template("decision.md.j2").render(facts), pictures)
 
 
 def _run_facts(inputs: ReportInputs) -> dict[str, Any]:
@@ -159,7 +134,7 @@ def _effect_facts(inputs: ReportInputs, pictures: dict[str, bytes]) -> dict[str,
 def _confirmation_facts(inputs: ReportInputs, pictures: dict[str, bytes]) -> dict[str, Any]:
     confirmation, decision = inputs.confirmation, inputs.decision
     noise = confirmation.noise() if confirmation else None
-    pictures["tradeoff.png"] = figures.tradeoff(inputs.evidence, decision, noise)
+    pictures["tradeoff.png"] = tradeoff.tradeoff(inputs.evidence, decision, noise)
     if confirmation is None or decision is None or not confirmation.repeats:
         return {"repeats": [], "larger_uncertainty": "", "confirmation_seconds": 0.0}
     pictures["confirmation.png"] = figures.confirmation(confirmation, decision)

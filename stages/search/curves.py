@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from stages.search.encoding import Encoding, Floats
 from stages.search.forecast import MAX_OBSERVED, Observations
+from stages.services.storage import broken_limits
 
 PARTS = 2  # values before its end that a training adds to a forecast: more of them cost time and say little more
 MAX_TRAININGS = MAX_OBSERVED // (PARTS + 1)
@@ -25,6 +26,7 @@ class Training:
         curve: The objective after each epoch so far.
         end: The objective of the trained model; None if the training was stopped, or still runs.
         is_running: Whether it still runs.
+        keeps_limits: Whether it keeps the limits of the study; true while this is not known.
     """
 
     row: Floats
@@ -32,6 +34,11 @@ class Training:
     curve: tuple[float, ...]
     end: float | None
     is_running: bool = False
+    keeps_limits: bool = True
+
+    @property
+    def may_be_best(self) -> bool:
+        return self.end is not None and self.keeps_limits
 
     def parts(self) -> list[tuple[float, float]]:
         """Return some shares of the training, over 0 to 1, each with the objective there."""
@@ -55,10 +62,11 @@ def trainings(trials: Iterable[FrozenTrial], encoding: Encoding) -> list[Trainin
         curve = tuple(trial.intermediate_values[epoch] for epoch in sorted(trial.intermediate_values))
         end = trial.value if trial.state == TrialState.COMPLETE else None
         epochs = trial.user_attrs.get("epochs", max(len(curve), 1))
-        result.append(Training(encoding.row(trial.params), epochs, curve, end, trial.state == TrialState.RUNNING))
+        is_running = trial.state == TrialState.RUNNING
+        result.append(Training(encoding.row(trial.params), epochs, curve, end, is_running, not broken_limits(trial)))
     if len(result) <= MAX_TRAININGS:
         return result
-    best = sorted(result, key=lambda training: training.end or 0.0)[-MAX_TRAININGS // 2 :]
+    best = sorted(result, key=lambda training: (training.may_be_best, training.end or 0.0))[-MAX_TRAININGS // 2 :]
     newest = [training for training in result if training.is_running or training not in best][-MAX_TRAININGS // 2 :]
     return best + newest
 

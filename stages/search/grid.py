@@ -13,9 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from stages.base.failures import BadParams, Failure
 from stages.experiments import grid, refs
 from stages.experiments.finished import finished_trainings
-from stages.experiments.identity import code_digests
-from stages.experiments.lock import parse_lock, prepared
-from stages.experiments.workshop import Origin, present_origin
+from stages.experiments.origin import Origin, present_origin
 from stages.params import file as params_file
 from stages.params.schema import Params
 from stages.params.space import same
@@ -73,8 +71,7 @@ def _task(name: str, point: Mapping[str, str], at: Params, params: Params) -> Ta
 
 def _finished(tasks: Mapping[str, Task], origin: Origin) -> dict[str, str]:
     """Return the points that are trained and tested, each with its run: by its name, or by its arguments."""
-    data = prepared(parse_lock(origin.lock))
-    trainings = finished_trainings({**code_digests(), data["path"]: data["md5"]}, origin.commit).trainings
+    trainings = finished_trainings(origin.made_of, origin.commit).trainings
     equal = {same(training.arguments): training.name for training in trainings if training.tested}
     names = {name for name, (_, base) in refs.experiments().items() if base == origin.commit}
     return {

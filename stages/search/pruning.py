@@ -37,7 +37,7 @@ class ForecastPruner(BasePruner):
         if trial.last_step is None or trial.last_step >= trial.user_attrs["epochs"]:
             return False
         curves = trainings(study.get_trials(deepcopy=False), self._encoding)
-        best = max((training.end for training in curves if training.end is not None), default=None)
+        best = max((training.end or 0.0 for training in curves if training.may_be_best), default=None)
         if best is None:
             return False
         observed = observations(curves, len(self._encoding.keys))

@@ -16,23 +16,24 @@ from stages.detector.arguments import check_arguments
 from stages.experiments.finished import FinishedTrainings, finished_trainings
 from stages.experiments.finished import table as comparison_table
 from stages.experiments.identity import code_digests
-from stages.experiments.lock import edited_lock, prepared, read_lock
+from stages.experiments.lock import edited_lock
 from stages.experiments.noise import measured_noise
-from stages.experiments.workshop import present_origin
+from stages.experiments.origin import present_origin
 from stages.params import file as params_file
 from stages.params.file import with_values
 from stages.params.schema import Params
 from stages.params.space import Point, same
 from stages.search.convergence import RULE_OF_THUMB
 from stages.search.identity import changed_facts, identity
+from stages.search.limits import why_none_keeps
 from stages.search.loop import Search
 from stages.search.recovery import recover
-from stages.search.repeats import Repeater
+from stages.search.repeats import SeedRepeater
 from stages.search.second_seed import check_best, describe
 from stages.search.study import Study
 from stages.search.summary import summary
 from stages.search.tables import history, table
-from stages.services.storage import open_storage
+from stages.services.storage import broken_limits, open_storage
 from stages.tracking.study_mirror import StudyMirror, Subject
 from stages.workers.launcher import open_launcher
 
@@ -50,13 +51,11 @@ def run_study(folder: Path) -> None:
     """
     params = params_file.load(check_more=check_arguments)
     origin = present_origin(params)
-    lock, code = read_lock(ROOT), code_digests()
-    data = prepared(lock)
     digest = json.loads((DATA / "summary.json").read_text(encoding="utf-8"))["digest"]
-    results = finished_trainings({**code, data["path"]: data["md5"]}, origin.commit)
+    results = finished_trainings(origin.made_of, origin.commit)
 
     noise = measured_noise(results.trainings) or RULE_OF_THUMB
-    study = Study(params, identity(params, digest, code), open_storage(params.tune.storage), noise.sd)
+    study = Study(params, identity(params, digest, code_digests()), open_storage(params.tune.storage), noise.sd)
     recover(study)
     new = study.add_results(results.trainings)
     start = study.space.point(params.training())
@@ -69,7 +68,7 @@ def run_study(folder: Path) -> None:
         with open_launcher(params, origin) as launcher:
             if len(study.finished()) < study.target:
                 Search(study, params.tune.timeout, launcher, mirror).run()
-            check_best(study, noise, Repeater(params, origin, launcher))
+            check_best(study, noise, SeedRepeater(params, origin, launcher))
         status = "FINISHED"
     finally:
         mirror.close(study.trials(), _write_reports(study, params, results, folder), status)
@@ -119,7 +118,8 @@ def _conclude(study: Study, params: Params, before: float | None) -> None:
     """
     best = study.best()
     if best is None or best.value is None:
-        print("no trial is complete; params.yaml is unchanged")
+        reason = why_none_keeps(study.complete_trials(), study.limits) or "no trial is complete"
+        print(f"{reason}; params.yaml is unchanged")
         return
     if checked := describe(study):
         print(checked)
@@ -129,7 +129,7 @@ def _conclude(study: Study, params: Params, before: float | None) -> None:
             f"{line}; params.yaml is unchanged: its values are outside tune.space and have no result to compare with. "
             f"`dvc exp apply {best.user_attrs['name']}` takes the trial"
         )
-    elif best.value <= before and not _beats_start_by_mean(study, best):
+    elif best.value <= before and not _beats_start_by_mean(study, best) and not _start_breaks_limits(study):
         print(f"{line}; params.yaml is unchanged: its values have mAP50 {before:.3f}")
     elif _write_back(params, best.params):
         print(f"{line}; written to params.yaml (before {before:.3f})")
@@ -137,6 +137,11 @@ def _conclude(study: Study, params: Params, before: float | None) -> None:
         print(f"{line}; params.yaml was edited during the study, so the study leaves it unchanged")
     if "DVC_STAGE" not in os.environ:
         print("next: run `dvc repro`; it trains and evaluates with the values in params.yaml")
+
+
+def _start_breaks_limits(study: Study) -> bool:
+    start = [trial for trial in study.complete_trials() if same(trial.params) == same(study.space.start)]
+    return bool(start) and all(map(broken_limits, start))
 
 
 def _beats_start_by_mean(study: Study, best: FrozenTrial) -> bool:

@@ -11,10 +11,12 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from stages.params.schema import Limits
 from stages.params.space import Point, rounded, same
 from stages.search.curves import trainings
 from stages.search.distributions import Distributions, PointKeys, untried
 from stages.search.encoding import Encoding
+from stages.search.limits import Feasibility
 from stages.search.suggestion import Suggestion, fullest, suggest
 from stages.services.storage import FINISHED
 
@@ -37,7 +39,9 @@ class Sampler(BaseSampler):
     repeat itself, and a study that is run again suggests the same points.
     """
 
-    def __init__(self, kind: str, seed: int, distributions: Distributions, start: Point, excluded: PointKeys):
+    def __init__(
+        self, kind: str, seed: int, distributions: Distributions, start: Point, excluded: PointKeys, limits: Limits
+    ):
         """Create the sampler.
 
         Args:
@@ -46,10 +50,12 @@ class Sampler(BaseSampler):
             distributions: The search space.
             start: The point of params.yaml.
             excluded: Points that are not suggested. The caller may change this set between trials.
+            limits: What a setting may cost.
         """
         self._kind, self._seed, self._distributions, self._excluded = kind, seed, distributions, excluded
-        self._encoding = Encoding(distributions)
-        self._second = fullest(start, self._encoding)
+        self._encoding, self._limits = Encoding(distributions), limits
+        # The setting with the most epochs and pixels is the one that most probably breaks a limit.
+        self._second = fullest(start, self._encoding) if not limits.given() else None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return dict(self._distributions)
@@ -95,7 +101,8 @@ class Sampler(BaseSampler):
         curves = trainings(trials, self._encoding)
         if not any(training.parts() for training in curves):
             return None
-        return suggest(curves, self._encoding, self._second, random, self._is_allowed)
+        feasibility = Feasibility.learned(trials, self._encoding, self._limits)
+        return suggest(curves, self._encoding, self._second, feasibility, random, self._is_allowed)
 
     def _by_optuna(self, study: optuna.Study, trial: FrozenTrial, method: str, seed: int) -> Iterator[Point]:
         """Yield points of Optuna's samplers: five of TPE, if that is the method, and 1000 at random."""

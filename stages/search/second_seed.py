@@ -17,8 +17,8 @@ MOST = 3  # trials that are checked
 
 
 def contenders(study: Study, noise: Noise) -> list[FrozenTrial]:
-    """Return the best complete trial, and those after it that the noise could put before it; at most MOST."""
-    trials = sorted(study.complete_trials(), key=lambda trial: (-(trial.value or 0.0), trial.number))[:MOST]
+    """Return the best candidate, and those after it that the noise could put before it; at most MOST."""
+    trials = sorted(study.candidates(), key=lambda trial: (-(trial.value or 0.0), trial.number))[:MOST]
     return [trial for trial in trials if (trial.value or 0.0) >= (trials[0].value or 0.0) - noise.margin()]
 
 

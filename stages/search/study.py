@@ -14,6 +14,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from stages.experiments.finished import FinishedTraining
@@ -22,11 +23,12 @@ from stages.params.space import Point, same
 from stages.search.convergence import RULE_OF_THUMB
 from stages.search.distributions import PointKeys
 from stages.search.identity import study_name
+from stages.search.limits import constraints
 from stages.search.points import SearchSpace
 from stages.search.pruning import pruner
 from stages.search.sampling import Sampler
 from stages.services import storage
-from stages.services.storage import FINISHED, IDENTITY, OBJECTIVE, TrialEnded, wait_for_storage
+from stages.services.storage import FINISHED, IDENTITY, OBJECTIVE, TrialEnded, broken_limits, wait_for_storage
 
 SECOND_SEED = "second_seed"  # the attribute of a study with the results of a second seed
 PERMANENT = ("out of memory", "not a number", "refused")  # kinds of failure that come again at the same point
@@ -42,6 +44,7 @@ class Study:
         target: The number of finished trials at which the study is complete.
         patience: The number of suggestions without hope after which the study ends by itself; None for never.
         noise: The standard deviation of the objective between seeds.
+        limits: What a setting may cost.
         space: The search space.
         storage: The storage.
         optuna_study: The study as Optuna has it.
@@ -62,7 +65,7 @@ class Study:
             database: The storage.
             noise: The standard deviation of the objective between seeds.
         """
-        self.patience, self.noise = params.tune.patience, noise
+        self.patience, self.noise, self.limits = params.tune.patience, noise, params.tune.limits
         self.name, self.identity, self.target = study_name(identity), identity, params.tune.trials
         self.space, self.storage = SearchSpace(params), database
         self.excluded: PointKeys = set()
@@ -75,7 +78,12 @@ class Study:
             direction="maximize",
             load_if_exists=True,
             sampler=Sampler(
-                params.tune.sampler, params.tune.seed, self.space.distributions, self.space.start, self.excluded
+                params.tune.sampler,
+                params.tune.seed,
+                self.space.distributions,
+                self.space.start,
+                self.excluded,
+                self.limits,
             ),
             pruner=pruner(params.tune.pruner, self.space.distributions, params.epochs),
         )
@@ -103,19 +111,23 @@ class Study:
         """Return the complete trials by number."""
         return [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
 
+    def candidates(self) -> list[FrozenTrial]:
+        """Return the trials that may become the best, by number: those that are complete and keep the limits."""
+        return [trial for trial in self.complete_trials() if not broken_limits(trial)]
+
     def best(self) -> FrozenTrial | None:
-        """Return the best complete trial, the first of equal ones.
+        """Return the best of the candidates, the first of equal ones.
 
         If the trial with the greatest objective was trained with a second seed, this is the trial with the greatest
         mean of those that were. Else it is the trial with the greatest objective.
         """
-        complete = self.complete_trials()
-        top = max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+        candidates = self.candidates()
+        top = max(candidates, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
         checked = self.second_seed()
         if top is None or top.number not in checked:
             return top
         return max(
-            (trial for trial in complete if trial.number in checked),
+            (trial for trial in candidates if trial.number in checked),
             key=lambda trial: (self.mean(trial), -trial.number),
         )
 
@@ -152,7 +164,8 @@ class Study:
     def add_results(self, trainings: Iterable[FinishedTraining]) -> Counter[str]:
         """Add the results that were measured outside the study as trials.
 
-        A training is left out if its point is outside the space or has a complete trial, or if it is a running trial.
+        A training is left out if its point is outside the space or has a complete trial, if it is a running trial, or
+        if a cost that the study limits was not measured.
 
         Returns:
             The number of new trials by source.
@@ -165,6 +178,8 @@ class Study:
             for training in trainings:
                 point = self.space.point(training.arguments)
                 if point is None or same(point) in complete or training.name in running:
+                    continue
+                if not self.limits.given().keys() <= training.metrics.keys():
                     continue
                 complete.add(same(point))
                 new[training.source] += 1
@@ -182,6 +197,7 @@ class Study:
                         value=training.metrics[OBJECTIVE],
                         intermediate_values=dict(enumerate(training.curve, start=1)),
                         user_attrs=attributes,
+                        constraints=constraints(training.metrics, self.limits),
                     )
                 )
         return new
@@ -216,14 +232,15 @@ class Study:
 
         Args:
             trial: The trial.
-            metrics: On the validation split, 0 to 1; the objective is among them.
+            metrics: On the validation split, 0 to 1, the objective among them; and ms_per_image and model_mb.
             seconds: Of training.
 
         Raises:
             TrialEnded: The trial has ended before in another state.
         """
         facts = {"metrics": {name: metrics[name] for name in sorted(metrics)}, "seconds": round(seconds, 1)}
-        self._end(trial, TrialState.COMPLETE, facts, metrics[OBJECTIVE])
+        over = constraints({**metrics, "train_seconds": seconds}, self.limits)
+        self._end(trial, TrialState.COMPLETE, facts, metrics[OBJECTIVE], over)
 
     @wait_for_storage
     def prune(self, trial: Trial, seconds: float) -> None:
@@ -244,12 +261,19 @@ class Study:
         self._end(trial, TrialState.FAIL, facts)
 
     def _end(
-        self, trial: Trial | FrozenTrial, state: TrialState, facts: Mapping[str, Any], value: float | None = None
+        self,
+        trial: Trial | FrozenTrial,
+        state: TrialState,
+        facts: Mapping[str, Any],
+        value: float | None = None,
+        over_limits: Mapping[str, float] | None = None,
     ) -> None:
         self.running.pop(trial.number, None)
         try:
             for key, fact in facts.items():
                 self.storage.set_trial_user_attr(trial._trial_id, key, fact)
+            for name, over in (over_limits or {}).items():  # set_constraint of a FrozenTrial does not store it
+                self.storage.set_trial_system_attr(trial._trial_id, f"{_CONSTRAINTS_KEY}:{name}", over)
             self.optuna_study.tell(trial.number, value, state)
         except TrialEnded:  # if the state is right, an earlier attempt came through and its answer was lost
             if self.trials()[trial.number].state != state:
@@ -262,5 +286,5 @@ def fixed_key(trial: FrozenTrial) -> tuple[tuple[str, str], ...]:
 
 
 def quality(training: FinishedTraining) -> dict[str, float]:
-    """Return the metrics of a training without its time and its number of epochs."""
+    """Return the metrics of a training, and its cost, without its seconds and its number of epochs."""
     return {key: value for key, value in training.metrics.items() if key not in ("train_seconds", "step")}

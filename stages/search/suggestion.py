@@ -11,6 +11,7 @@ from stages.params.space import Point
 from stages.search.curves import Training, observations
 from stages.search.encoding import Encoding, Floats
 from stages.search.forecast import Forecast, Observations, expected_improvement
+from stages.search.limits import Feasibility
 
 RANDOM = 256  # candidates drawn from the whole space
 NEAR = 48  # candidates around each of the best settings
@@ -25,7 +26,8 @@ class Suggestion:
 
     Attributes:
         point: The setting.
-        gain: The greatest expected improvement over the best setting so far of all candidates, in mAP50.
+        gain: The greatest expected improvement over the best setting so far of all candidates, in mAP50. If no setting
+            so far keeps the limits of the study, this is over 0.
     """
 
     point: Point
@@ -44,7 +46,8 @@ def fullest(start: Point, encoding: Encoding) -> Floats:
 def suggest(
     trainings: Sequence[Training],
     encoding: Encoding,
-    second: Floats,
+    second: Floats | None,
+    feasibility: Feasibility,
     random: np.random.Generator,
     is_allowed: Callable[[Point], bool],
 ) -> Suggestion | None:
@@ -55,7 +58,8 @@ def suggest(
     Args:
         trainings: All trainings of the study; at least one has reached something.
         encoding: The search space.
-        second: The setting that follows the first one, as a row.
+        second: The setting that follows the first one, as a row; None lets the forecast choose it.
+        feasibility: The probability that a setting keeps the limits of the study.
         random: The source of the candidates.
         is_allowed: Whether a point may be suggested.
     """
@@ -65,12 +69,16 @@ def suggest(
     if len(running):
         believed = Observations(running, np.ones(len(running)), forecast.at(running)[0])
         forecast = Forecast(observed + believed, encoding.is_category)
-    complete = [training for training in trainings if training.end is not None]
-    is_second = len(trainings) == 1 and is_allowed(encoding.point(second))
-    rows = second[None] if is_second else _candidates(complete, encoding, random)
+    kept = [training for training in trainings if training.may_be_best]
+    complete = kept or [training for training in trainings if training.end is not None]
+    if second is not None and len(trainings) == 1 and is_allowed(encoding.point(second)):
+        rows = second[None]
+    else:
+        rows = _candidates(complete, encoding, random)
     mean, deviation = forecast.by_draw(rows)
-    levels = forecast.by_draw(np.array([training.row for training in complete]))[0] if complete else mean * 0
+    levels = forecast.by_draw(np.array([training.row for training in kept]))[0] if kept else mean * 0
     gains = forecast.weights @ expected_improvement(mean, deviation, levels.max(axis=1, keepdims=True))
+    gains *= feasibility.at(rows)
     for index in np.argsort(-gains, kind="stable"):
         point = encoding.point(rows[index])
         if is_allowed(point):

@@ -165,6 +165,11 @@ def all_studies(storage: RDBStorage) -> Iterator[tuple[str, dict[str, Any], list
             yield summary.study_name, summary.user_attrs[IDENTITY], study.get_trials(deepcopy=False)
 
 
+def broken_limits(trial: FrozenTrial) -> list[str]:
+    """Return the names of the limits of its study that a complete trial breaks: Optuna has them as constraints."""
+    return [name for name, over in trial.constraints.items() if over > 0]
+
+
 def retry(study: optuna.Study, trial: FrozenTrial, is_machine_lost: bool = False) -> None:
     """Enqueue the parameters of a lost trial again, unless the trial was a second attempt itself.
 

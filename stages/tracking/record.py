@@ -23,7 +23,7 @@ Points = Mapping[tuple[str, int], float]
 """Values of metrics by name and step."""
 
 
-COST = ("train_seconds", "test/ms_per_image")
+COST = ("train_seconds", "val/ms_per_image", "test/ms_per_image")
 """Metrics of time: they differ from one run to the next even if the results are the same."""
 
 
@@ -141,7 +141,7 @@ def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def by_split(split: str, metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a metrics.json by `split/name`; those that belong to no split keep their name."""
-    without_split = ("train_seconds", "step", *AS_IS)
+    without_split = ("train_seconds", "step", "model_mb", *AS_IS)
     return {key if key in without_split else f"{split}/{key}": float(value) for key, value in metrics.items()}
 
 

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from stages.base.failures import Failure
 from stages.base.git import experiment_name
 from stages.experiments import refs
-from stages.services.storage import FINISHED, OBJECTIVE, wait_for_storage
+from stages.services.storage import FINISHED, OBJECTIVE, broken_limits, wait_for_storage
 from stages.tracking import record
 from stages.tracking.missed import note, pending
 from stages.tracking.outage import tolerated
@@ -51,6 +51,7 @@ class Subject:
             "optuna.trial": str(trial.number),
             "optuna.state": trial.state.name,
             "optuna.source": trial.user_attrs.get("source", ""),
+            "limits.broken": ", ".join(broken_limits(trial)),
             "reason": trial.user_attrs.get("reason", ""),
         }
         return {key: value for key, value in tags.items() if value}
@@ -100,7 +101,7 @@ def record_of(subject: Subject, trial: FrozenTrial, experiments: Mapping[str, tu
             pass
     points = {(OBJECTIVE, step): value for step, value in trial.intermediate_values.items()}
     for key, value in (trial.user_attrs.get("metrics") or {}).items():
-        points[f"val/{key}", 0] = value
+        points["model_mb" if key == "model_mb" else f"val/{key}", 0] = value
     params = subject.params(trial)
     results = [name, trial.state.name, sorted(params.items()), sorted(points.items())]
     if seconds := trial.user_attrs.get("seconds"):
@@ -127,7 +128,7 @@ def _write_parent(
     best: float | None = None
     points = []
     for count, trial in enumerate(finished, start=1):
-        if trial.state == TrialState.COMPLETE:
+        if trial.state == TrialState.COMPLETE and not broken_limits(trial):
             best = max(best or 0.0, trial.value or 0.0)
         if best is not None and count not in logged:
             points.append(Metric(BEST, best, int(_end(trial) * 1000), count))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stages.base.failures import Failure
 from stages.base.git import baseline_name, commit, experiment_name, git, run_name
-from stages.base.paths import CONFIRMATION, DECISION, REPORTS, ROOT, STUDY_SUMMARY, main_root
+from stages.base.paths import CONFIRMATION, DECISION, MODEL_CARD, REPORTS, ROOT, STUDY_SUMMARY, main_root
 from stages.experiments import refs
 from stages.experiments.lock import Incomplete
 from stages.experiments.names import is_study, study_of
@@ -117,7 +117,7 @@ def _studies(target: Store, names: Collection[str] | None) -> Iterator[str]:
 
 def report_files() -> dict[str, Path | bytes]:
     """Return the files in the workspace that report on its study: the tables, the decision and its figures."""
-    named = [ROOT / DECISION, ROOT / CONFIRMATION]
+    named = [ROOT / DECISION, ROOT / CONFIRMATION, ROOT / MODEL_CARD]
     tables = [path for path in sorted(REPORTS.glob("study/*")) if path.name != "ready"]
     figures = {f"figures/{path.name}": path for path in sorted(REPORTS.glob("figures/*.png"))}
     return {**{path.name: path for path in [*named, *tables] if path.is_file()}, **figures}

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Protocol
 
-from stages.experiments.workshop import Origin
+from stages.experiments.origin import Origin
 from stages.params.schema import Params
 from stages.workers.messages import Message, Task
 from stages.workers.process import LocalLauncher, places

@@ -19,7 +19,8 @@ import psutil
 
 from stages.base.paths import STUDIES
 from stages.base.processes import end_children
-from stages.experiments.workshop import Origin, Workshop
+from stages.experiments.origin import Origin
+from stages.experiments.workshop import Workshop
 from stages.workers.messages import Failed, Message, Place, Task
 from stages.workers.training import serve
 

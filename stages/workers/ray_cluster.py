@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from stages.base.failures import Failure
-from stages.experiments.workshop import Origin
+from stages.experiments.origin import Origin
 from stages.params.schema import Params
 from stages.workers.process import WORK, remove_stale_folders, threads_of
 

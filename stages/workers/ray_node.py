@@ -178,7 +178,7 @@ class _Folder:
     """The folder of the trainings of one worker. The driver saves what is in it."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self.data = root, DATA
 
     def clear(self, values: Mapping[str, Any]) -> None:
         shutil.rmtree(self.root, ignore_errors=True)

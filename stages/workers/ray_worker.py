@@ -16,7 +16,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from stages.base.failures import Failure
 from stages.base.files import write_atomic
-from stages.experiments.workshop import Origin, Workshop
+from stages.experiments.origin import Origin
+from stages.experiments.workshop import Workshop
 from stages.workers import shipping
 from stages.workers.messages import Done, Failed, Message, Ready, Task
 from stages.workers.process import WORK, folder_name

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stages.base.failures import Failure
-from stages.base.paths import DATA
 from stages.base.processes import end_with_parent
 from stages.workers.messages import Done, EpochEnded, Failed, Message, Stopped, Task
 
@@ -28,9 +27,11 @@ class Folder(Protocol):
 
     Attributes:
         root: The folder. Results have the same paths in it as in the repository.
+        data: The prepared data of the trainings.
     """
 
     root: Path
+    data: Path
 
     def clear(self, values: Mapping[str, Any]) -> None:
         """Prepare the folder for a training with these values of training keys."""
@@ -84,6 +85,7 @@ class _Stop(Exception):
 
 def _train(connection: Connection, folder: Folder, task: Task, start: float) -> Done | Stopped:
     # This imports torch, which must see the environment of this process.
+    from stages.detector.cost import add_cost
     from stages.detector.training_report import train_with_report
 
     def on_epoch(epoch: Epoch) -> None:
@@ -94,18 +96,19 @@ def _train(connection: Connection, folder: Folder, task: Task, start: float) -> 
     folder.clear(task.values)
     models, report = folder.root / "models", folder.root / "reports" / "train"
     try:
-        trained = train_with_report(task.arguments, DATA, models, report, [on_epoch])
+        trained = train_with_report(task.arguments, folder.data, models, report, [on_epoch])
     except _Stop:
         return Stopped(time.monotonic() - start)
+    imgsz, device = task.arguments["imgsz"], task.arguments["device"]
+    cost = add_cost(trained.model, folder.data, imgsz, device, report)
     if task.classes:
         from stages.detector.evaluation import evaluate_with_report  # takes seconds, and a trial does not need it
 
         report = folder.root / "reports" / "evaluate"
-        imgsz, device = task.arguments["imgsz"], task.arguments["device"]
-        evaluate_with_report(trained.model, DATA, imgsz, device, task.classes, task.threshold, report)
+        evaluate_with_report(trained.model, folder.data, imgsz, device, task.classes, task.threshold, report)
     folder.save(task.name, task.stages)
     metrics = {name: round(value, 5) for name, value in trained.metrics.items()}
-    return Done(metrics, trained.train_seconds)
+    return Done({**metrics, **cost}, trained.train_seconds)
 
 
 @contextmanager

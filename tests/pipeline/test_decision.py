@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -199,3 +200,46 @@ def test_a_model_takes_staging_only_if_it_is_better_and_undo_gives_it_back(confi
     told = confirmed.run(sys.executable, "-m", "stages", "registry", "undo").stdout
     assert f"version {holder.version} again" in told
     assert staging(confirmed).version == holder.version
+
+
+# Over splits ----------------------------------------------------------------------------------------------------------
+
+
+def test_repeats_over_splits_are_experiments_with_data_of_their_own_and_none_is_trained_again(quick: Project) -> None:
+    command = (*TUNE, "-S", "tune.confirm_over=splits", "-S", "tune.trials=2")
+    quick.run(*command)
+    text, rows = quick.text("reports/decision.md"), repeats(quick)
+    assert ", 2 splits)" in text.partition("## ")[0]
+    by_seed = {seed: next(row["name"] for row in rows if row["seed"] == seed) for seed in ("1", "2")}
+    params = {name: shown["data"]["params"]["params.yaml"]["data"] for name, shown in shown_experiments(quick).items()}
+    assert (params[by_seed["1"]]["data"]["seed"], params[by_seed["2"]]["data"]["seed"]) == (0, 1)
+    assert staging(quick).tags["dvc.experiment"] in {row["name"] for row in rows if row["seed"] == "1"}
+    digests = {name: mlflow_runs(quick)[name].data.tags["data.digest"] for name in by_seed.values()}
+    assert len(set(digests.values())) == 2
+
+    count = len(trained(quick))
+    again = quick.run(sys.executable, "-m", "stages.tune")
+    assert "0 to train" in again.stdout
+    quick.run("git", "checkout", "-q", ".")
+    quick.run("dvc", "exp", "apply", by_seed["2"])
+    summary = json.loads((quick.root / "data" / "prepared" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["digest"] == digests[by_seed["2"]]
+    assert json.loads(quick.text("reports/data/summary.json")) == summary
+    assert ran(quick.run("dvc", "repro").stdout) in ([], ["check"])
+    assert len(trained(quick)) == count
+
+
+def test_data_with_splits_of_its_own_cannot_be_split_otherwise(quick: Project) -> None:
+    own = quick.root / "own"
+    for split in ("train", "val", "test"):
+        for kind in ("images", "labels"):
+            shutil.copytree(quick.root / "data" / "prepared" / kind / split, own / kind / split)
+    shutil.copyfile(quick.root / "data" / "prepared" / "data.yaml", own / "data.yaml")
+    changes = [f"data.{key}" for key in ("source=yolo", f"path={own}", "split.train=null", "split.val=null")]
+    sets = [
+        word for change in (*changes, "data.split.test=null", "tune.confirm_over=splits") for word in ("-S", change)
+    ]
+    done = quick.run(*TUNE, *sets, check=False)
+    assert done.returncode != 0
+    assert "tune.confirm_over: splits needs splits that data.seed changes" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -430,3 +430,40 @@ def test_a_real_study_trains_saves_and_evaluates(project: Project) -> None:
     project.run("dvc", "exp", "apply", own["name"])
     assert ran(project.run("dvc", "repro").stdout) == ["evaluate"]
     assert own["name"] in nested(project)[1]
+
+
+# Limits ---------------------------------------------------------------------------------------------------------------
+
+
+def with_limit(quick: Project, limit: str) -> None:
+    quick.replace("params.yaml", "    ms_per_image: null", f"    ms_per_image: {limit}")
+    quick.replace("params.yaml", "  confirm_seeds: 0 ", "  confirm_seeds: 2 ")
+    quick.replace("params.yaml", "  trials: 4 ", "  trials: 8 ")
+
+
+def test_all_that_is_recommended_keeps_a_limit_that_only_small_images_can_keep(quick: Project) -> None:
+    """In the quick training, images of 64 pixels take 6.4 ms and those of 32 take 3.2 ms."""
+    with_limit(quick, "5.0")
+    done = quick.run("dvc", "exp", "run", "tune")
+    assert "breaks a limit (ms_per_image 6.4 > 5)" in done.stdout
+    rows = trials(quick)
+    assert {row["breaks"] for row in rows if row["state"] == "complete" and row["imgsz"] == "64"} == {"ms_per_image"}
+    assert read(quick.root / "params.yaml")["imgsz"] == 32
+    decision = quick.text("reports/decision.md")
+    assert "Limits of a setting: ms_per_image 5." in decision
+    assert "\nimgsz: 32\n" in decision.partition("## Recommendation for staging")[2]
+    assert "version 1 of person-detector" in decision
+    parent, own = nested(quick)
+    broken = {name for name, run in own.items() if run.data.tags.get("limits.broken") == "ms_per_image"}
+    assert broken == {row["name"] for row in rows if row["breaks"] and row["source"] == "sampler"}
+    assert parent.data.metrics["best_mAP50"] == max(float(row["mAP50"]) for row in rows if row["imgsz"] == "32")
+
+
+def test_a_limit_that_nothing_keeps_is_one_line_and_nothing_is_written_back(quick: Project) -> None:
+    with_limit(quick, "0.5")
+    before = read(quick.root / "params.yaml")
+    done = quick.run("dvc", "exp", "run", "tune")
+    line = "no trial keeps tune.limits: ms_per_image at most 0.5 (least 3.2); params.yaml is unchanged"
+    assert line in done.stdout.splitlines()
+    assert read(quick.root / "params.yaml") == before
+    assert "No trial of the study keeps tune.limits (ms_per_image 0.5)" in quick.text("reports/decision.md")

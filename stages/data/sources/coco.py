@@ -11,9 +11,9 @@ from stages.base.failures import Failure
 from stages.base.paths import locate
 from stages.data.images import SUFFIXES
 from stages.data.labels import clip
-from stages.data.photographs import Photograph, place
+from stages.data.photographs import Photograph, assign_splits, place
 from stages.data.samples import Box, Collection, Problem
-from stages.data.splits import FRACTIONS, assign
+from stages.data.splits import FRACTIONS
 from stages.params.schema import Data
 
 CLASSES: tuple[str, ...] | None = None
@@ -72,7 +72,7 @@ def collect(data: Data) -> Collection:
         ) from error
     if not photographs:
         return collection
-    splits = assign([photograph.origin for photograph in photographs], data.split.parts() or FRACTIONS, data.seed)
+    splits = assign_splits(photographs, data, data.split.parts() or FRACTIONS)
     collection.items = place(photographs, splits)
     collection.count("images in none of the splits", len(photographs) - len(collection.items))
     return collection

@@ -15,9 +15,8 @@ from stages.base.downloads import fetch
 from stages.base.failures import Failure
 from stages.base.paths import locate, main_root
 from stages.data.labels import read_labels
-from stages.data.photographs import Photograph, place
+from stages.data.photographs import Photograph, assign_splits, place
 from stages.data.samples import Collection
-from stages.data.splits import assign
 from stages.params.schema import Data
 
 CLASSES: tuple[str, ...] | None = ("person",)
@@ -58,7 +57,7 @@ def collect(data: Data) -> Collection:
             label = folder / Path(name.replace("images/", "labels/", 1)).with_suffix(".txt")
             boxes = read_labels(label.read_text(encoding="utf-8"), _CLASSES, {_PERSON: 0})
             photographs.append(Photograph("", "", str(folder / name), name, boxes))
-    splits = assign([photograph.origin for photograph in photographs], data.split.parts() or SPLIT, data.seed)
+    splits = assign_splits(photographs, data, data.split.parts() or SPLIT)
     collection = Collection(place(photographs, splits))
     collection.count("images in none of the splits", len(photographs) - len(collection.items))
     return collection

@@ -16,9 +16,9 @@ from stages.base.failures import Failure
 from stages.base.paths import locate
 from stages.data.images import image_files
 from stages.data.labels import label_file, read_labels
-from stages.data.photographs import Photograph, place
+from stages.data.photographs import Photograph, assign_splits, place
 from stages.data.samples import SPLITS, BadSample, Collection, Problem
-from stages.data.splits import FRACTIONS, assign
+from stages.data.splits import FRACTIONS
 from stages.params.schema import Data
 
 CLASSES: tuple[str, ...] | None = None
@@ -81,8 +81,7 @@ def collect(data: Data) -> Collection:
         raise Failure(f"data.path: no image in {folder}")
     if not photographs:
         return collection
-    origins = [photograph.origin for photograph in photographs]
-    collection.items = place(photographs, _splits(origins, own, data.split.parts(), data.seed))
+    collection.items = place(photographs, _splits(photographs, own, data))
     collection.count("images in none of the splits", len(photographs) - len(collection.items))
     return collection
 
@@ -163,15 +162,16 @@ def _split_of(image: Path) -> str | None:
     return next((split for split, names in _OTHER_NAMES.items() if any(name in folders for name in names)), None)
 
 
-def _splits(origins: list[str], own: dict[str, str], parts: dict[str, float] | None, seed: int) -> dict[str, str]:
-    """Return the split of each image: by `parts`, or else the folder's own, completed from its train images."""
+def _splits(photographs: list[Photograph], own: dict[str, str], data: Data) -> dict[str, str]:
+    """Return the split of each image: by `data.split`, or else the folder's own, completed from its train images."""
+    parts = data.split.parts()
     if parts is not None or not own:
-        return assign(origins, parts or FRACTIONS, seed)
-    splits = {origin: own[origin] for origin in origins if origin in own}
+        return assign_splits(photographs, data, parts or FRACTIONS)
+    splits = {photograph.origin: own[photograph.origin] for photograph in photographs if photograph.origin in own}
     lacking = {split: FRACTIONS[split] for split in SPLITS if split not in splits.values()}
     if "train" in lacking:
         raise Failure("data.path: the folder's own splits leave no usable train image")
     if lacking:
-        train = [origin for origin, split in splits.items() if split == "train"]
-        splits.update(assign(train, {"train": 1 - sum(lacking.values()), **lacking}, seed))
+        train = [photograph for photograph in photographs if splits.get(photograph.origin) == "train"]
+        splits.update(assign_splits(train, data, {"train": 1 - sum(lacking.values()), **lacking}))
     return splits

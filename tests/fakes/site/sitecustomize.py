@@ -14,7 +14,9 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-FAKES = {f"stages.detector.{name}": f"{name}.py" for name in ("training", "evaluation", "export", "ultralytics")}
+FAKES = {
+    f"stages.detector.{name}": f"{name}.py" for name in ("training", "cost", "evaluation", "export", "ultralytics")
+}
 
 
 class _Fakes(importlib.abc.MetaPathFinder):

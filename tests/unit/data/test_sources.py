@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml as yaml_text
 
 from stages.base.failures import BadParams, Failure
 from stages.data import sources
@@ -20,12 +21,11 @@ from stages.data.labels import clip, read_labels
 from stages.data.photographs import unique_names
 from stages.data.samples import BadSample, Collection
 from stages.data.sources import coco, coco128, yolo
-from stages.data.splits import assign
 from stages.params import file as params_file
 from stages.params.schema import Data, Params
 from tests.helpers.data import data
 from tests.helpers.photographs import make_zip, real
-from tests.helpers.project import SOURCE
+from tests.helpers.project import COCO128, SOURCE
 
 Photograph = Callable[..., Path]
 
@@ -87,30 +87,6 @@ def test_names_are_unique_and_readable() -> None:
     assert unique_names(["a/1.jpg", "b/1.jpg", "b/2.jpg", "2.PNG"]) == ["a_1", "b_1", "b_2", "2"]
     assert unique_names(["1.jpg", "1.png"]) == ["1", "1_png"]
     assert unique_names(["/data/a/1.jpg", "../b/1.jpg", ".hidden.jpg"]) == ["data_a_1", "b_1", "hidden"]
-
-
-# Splits ---------------------------------------------------------------------------------------------------------------
-
-
-def test_a_split_depends_on_names_and_seed_not_on_order() -> None:
-    names = [f"{number}.jpg" for number in range(40)]
-    parts = {"train": 20, "val": 5, "test": 10}
-    first = assign(names, parts, 0)
-    assert first == assign(names[::-1], parts, 0)
-    assert first != assign(names, parts, 1)
-    assert sorted(first.values()).count("train") == 20
-    assert len(first) == 35
-
-
-def test_fractions_use_every_picture_and_leave_no_split_empty() -> None:
-    assigned = assign(["a", "b", "c", "d"], {"train": 0.9, "val": 0.05, "test": 0.05}, 0)
-    assert sorted(assigned.values()) == ["test", "train", "train", "val"]
-
-
-@pytest.mark.parametrize("parts", [{"train": 3, "val": 1, "test": 1}, {"train": 4, "val": 0, "test": 0}])
-def test_too_few_pictures_are_refused(parts: dict[str, float]) -> None:
-    with pytest.raises(Failure, match="4 usable pictures are too few for train"):
-        assign(["a", "b", "c", "d"], parts, 0)
 
 
 # A folder in YOLO's layout --------------------------------------------------------------------------------------------
@@ -226,6 +202,21 @@ def test_a_damaged_image_is_a_problem_of_its_own(tmp_path: Path, photograph: Pho
         except BadSample as bad:
             reasons[item.origin] = str(bad)
     assert reasons == {"images/0.jpg": "truncated or damaged JPEG", "images/1.jpg": "an empty file"}
+
+
+@real
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rare_class_of_photographs_is_in_every_split(tmp_path: Path, seed: int) -> None:
+    names = {number: {0: "person", 56: "chair"}.get(number, f"class {number}") for number in range(80)}
+    description = {"path": str(COCO128), "names": names, "train": "images"}
+    (tmp_path / "data.yaml").write_text(yaml_text.safe_dump(description), encoding="utf-8")
+    parts: dict[str, float] = {"train": 43, "val": 10, "test": 10}
+    group = data(split=parts, source="yolo", path=str(tmp_path), classes=["person", "chair"], seed=seed)
+    items = yolo.collect(group).items
+    assert {split: sum(item.split == split for item in items) for split in parts} == parts
+    for split in parts:
+        labels = [{box[0] for box in item.read().boxes} for item in items if item.split == split]
+        assert set().union(*labels) == {0, 1}
 
 
 @pytest.mark.parametrize(

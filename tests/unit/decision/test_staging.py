@@ -16,7 +16,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from stages.base.failures import Failure
 from stages.decision import staging
-from stages.decision.confirmation import Confirmation, Repeat, Setting
+from stages.decision.confirmation import Confirmation, Repeat, Setting, Splits
 from stages.decision.verdict import Decision, decide
 from stages.detector import evaluation, export
 from stages.detector.as_is import AsIs
@@ -70,6 +70,10 @@ def run(store: Store) -> Run:
 
 def decided(*tested: float) -> Decision:
     """A setting with these values on the test split; the first is the best on the validation split."""
+    return decide(confirmation_of(*tested))
+
+
+def confirmation_of(*tested: float) -> Confirmation:
     repeats = [
         Repeat(
             "best",
@@ -83,7 +87,7 @@ def decided(*tested: float) -> Decision:
         )
         for place, value in enumerate(tested)
     ]
-    return decide(Confirmation([Setting("best", "a-run", {"imgsz": 128}, 0.8, 9.0)], repeats, {}))
+    return Confirmation([Setting("best", "a-run", {"imgsz": 128}, 0.8, 9.0)], repeats, {})
 
 
 def candidate(decision: Decision, data: str = "this data") -> staging.Candidate:
@@ -131,6 +135,29 @@ def test_the_pretrained_model_is_registered_as_it_is_with_a_run_of_its_own(
     assert (made.data.metrics["val/mAP50"], made.data.metrics["test/mAP50"]) == (0.55, 0.6)
     assert "is already this model" in staging.promote(store, pretrained)
     assert len(store.client.search_runs([store.experiment])) == 1
+
+
+def test_over_splits_the_staged_model_is_measured_on_each_split(
+    store: Store, weights: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run(store)
+    staging.promote(store, candidate(decided(0.70, 0.72, 0.71)))
+    folders = {seed: tmp_path / f"split-{seed}" for seed in (1, 2, 3)}
+    tested = {"split-1": 0.70, "split-2": 0.40, "split-3": 0.55}
+
+    def measure(model: Path, data: Path, work: Path, imgsz: int, device: str) -> SimpleNamespace:
+        assert model.read_bytes() == b"the first"
+        return SimpleNamespace(metrics={"mAP50": tested[data.name]})
+
+    monkeypatch.setattr(evaluation, "evaluate", measure)
+    weights[NAME] = b"the second"
+    better = decided(0.80, 0.51, 0.65)  # on each split about 0.1 better, though the splits differ by more
+    over_splits = decide(replace(confirmation_of(0.80, 0.51, 0.65), splits=Splits(folders, overlap=0.25)))
+    assert "stays: it has mAP50 0.700" in staging.promote(store, candidate(better))
+    message = staging.promote(store, candidate(over_splits))
+    assert "version 2 of person-detector" in message
+    assert "better by 0.103" in message
+    assert "3 splits" in message
 
 
 def test_the_first_model_gets_the_alias_and_the_same_model_again_changes_nothing(store: Store) -> None:

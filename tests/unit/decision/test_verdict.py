@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stages.decision.confirmation import Confirmation, Repeat, Role, Setting
+from stages.decision.confirmation import Confirmation, Repeat, Role, Setting, Splits
 from stages.decision.significance import Estimate, Interval, detectable, difference, estimate, verdict_of
 from stages.decision.verdict import decide, describe
 from stages.detector.as_is import AsIs
@@ -117,6 +118,35 @@ def test_the_cheapest_that_is_not_distinguishably_worse_is_recommended() -> None
     assert worse.recommended.setting.role == "best"
 
 
+def test_what_breaks_a_limit_is_not_recommended_though_it_is_better_or_cheaper() -> None:
+    values: dict[Role, list[float]] = {
+        "baseline": [0.60, 0.61, 0.62], "best": [0.70, 0.71, 0.72], "cheapest": [0.69, 0.71, 0.72]
+    }  # fmt: skip
+    repeats = confirmed(values)
+    cheapest = repeats.settings[2]
+    slow = replace(cheapest, breaks="ms_per_image 9 > 8.5")
+    decision = decide(replace(repeats, settings=[*repeats.settings[:2], slow]))
+    assert decision.recommended is not None
+    assert decision.recommended.setting.role == "best"
+    assert decision.broken == "cheapest: ms_per_image 9 > 8.5"
+    assert decide(repeats, limits={"ms_per_image": 8.5}).recommended == decide(repeats).recommended
+    none_keeps = decide(repeats, limits={"ms_per_image": 7})  # each repeat takes 8 ms
+    assert none_keeps.recommended is None
+    assert none_keeps.model is None
+    assert "best: ms_per_image 8 > 7" in none_keeps.broken
+
+
+def test_the_pretrained_model_is_not_recommended_if_it_breaks_a_limit(tmp_path: Path) -> None:
+    weights = tmp_path / "w.pt"
+    weights.write_bytes(bytes(2_000_000))
+    values: dict[Role, list[float]] = {"baseline": [0.5, 0.51, 0.52], "best": [0.6, 0.61, 0.59]}
+    as_is = replace(AS_IS, weights=weights)
+    kept = decide(confirmed(values), as_is, {"model_mb": 2.5}).recommended
+    assert kept is not None
+    assert kept.setting.role == "as is"
+    assert decide(confirmed(values), as_is, {"model_mb": 1.5}).recommended is None
+
+
 def test_the_pretrained_model_is_recommended_if_no_training_is_distinguishably_better() -> None:
     confirmation = confirmed({"baseline": [0.58, 0.63, 0.60], "best": [0.62, 0.59, 0.64]})
     decision = decide(confirmation, AS_IS)
@@ -201,3 +231,58 @@ def test_a_setting_whose_repeats_all_failed_does_not_stop_the_decision() -> None
     assert (decision.gain, decision.verdict, decision.detectable) == (None, None, None)
     assert decision.recommended is not None
     assert decide(confirmed({"baseline": [0.7], "best": []})).recommended is None
+
+
+# Over splits ----------------------------------------------------------------------------------------------------------
+
+
+SPLITS = Splits({1: Path("data"), 2: Path("two"), 3: Path("three")}, overlap=0.25)
+
+
+def test_an_interval_over_splits_has_the_factor_of_nadeau_and_bengio() -> None:
+    over_seeds, over_splits = estimate([0.70, 0.74, 0.72]), estimate([0.70, 0.74, 0.72], overlap=0.25)
+    assert over_splits.seeds.width / over_seeds.seeds.width == pytest.approx(math.sqrt((1 / 3 + 0.25) / (1 / 3)))
+    assert (over_splits.unit, over_splits.mean, over_splits.sd) == ("split", over_seeds.mean, over_seeds.sd)
+    assert describe(estimate([0.05, 0.06, 0.055], 0.25)).endswith("3 splits)")
+    assert estimate([0.70, 0.74, 0.72], overlap=0.0).seeds == over_seeds.seeds, "splits without a common image"
+
+
+def test_of_a_thousand_reports_over_splits_without_a_difference_at_most_one_in_twenty_says_better() -> None:
+    """40 training and 10 test images out of 50. Each image has a luck of its own, which a split meets or not."""
+    random, overlap, better, alone = np.random.default_rng(0), 10 / 40, 0, 0
+    for _ in range(1000):
+        lucks = random.normal(0, 0.2, 50)
+        tests = [random.permutation(50)[:10] for _ in range(3)]
+        differences = [float(lucks[test].mean() + random.normal(0, 0.01)) for test in tests]
+        better += verdict_of(estimate(differences, overlap)) == "better"
+        alone += verdict_of(estimate(differences)) == "better"
+    assert better <= 50
+    assert better < alone, "the splits share images"
+
+
+def test_a_detectable_difference_over_splits_is_larger() -> None:
+    alone, shared = detectable(0.02, 5), detectable(0.02, 5, overlap=0.25)
+    assert alone is not None
+    assert shared is not None
+    assert shared / alone == pytest.approx(math.sqrt((1 / 5 + 0.25) / (1 / 5)), rel=0.01)
+
+
+def test_the_model_to_use_is_the_repeat_with_the_split_of_the_search() -> None:
+    repeats = replace(confirmed({"baseline": [0.6, 0.61, 0.62], "best": [0.70, 0.75, 0.73]}), splits=SPLITS)
+    decision = decide(repeats)
+    assert decision.model is not None
+    assert decision.model.seed == 1
+    assert not decision.is_over_images
+    assert decision.gain is not None
+    assert decision.gain.unit == "split"
+
+
+def test_the_pretrained_model_is_compared_split_by_split() -> None:
+    repeats = replace(confirmed({"best": [0.70, 0.50, 0.60]}), splits=SPLITS)
+    as_is = replace(AS_IS, by_seed={1: 0.60, 2: 0.41, 3: 0.49})
+    decision = decide(repeats, as_is)
+    assert decision.over_as_is is not None
+    assert decision.over_as_is.mean == pytest.approx(0.1)
+    assert verdict_of(decision.over_as_is) == "better", "each split differs by about 0.1"
+    assert verdict_of(decide(replace(repeats, splits=None), AS_IS).over_as_is or decision.over_as_is) != "better"
+    assert decision.results["as is"].tested.mean == pytest.approx(0.5)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stages.data.boxes import SIZES, box_iou
 from stages.data.images import image_files, read_image
 from stages.data.labels import label_file
-from stages.detector.average_precision import SIZES, THRESHOLDS, accuracies, average_precision
-from stages.detector.matching import box_iou, match
+from stages.detector.average_precision import THRESHOLDS, accuracies, average_precision
+from stages.detector.matching import match
 from stages.detector.predictions import ImagePredictions
 from tests.helpers.photographs import real
 from tests.helpers.predictions import Prediction, by_chance, by_hand, by_pycocotools, objects_of, random_objects

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from stages import evaluate as stage
+from stages.data.boxes import SIZES
 from stages.data.preparation import prepare
 from stages.detector import evaluation, head
-from stages.detector.average_precision import SIZES, accuracies
+from stages.detector.average_precision import accuracies
+from stages.detector.cost import milliseconds
 from stages.detector.evaluation import Evaluation, evaluate, evaluate_with_report
 from stages.detector.head import start_from
 from stages.detector.matches import read_matches
@@ -143,13 +145,12 @@ def test_confusions_count_at_the_operating_point(
     report: tuple[Evaluation, Path], monkeypatch: pytest.MonkeyPatch, model: Path, data: Path, tmp_path: Path
 ) -> None:
     seen: list[float] = []
-    milliseconds = evaluation._milliseconds
 
     def note(*arguments: float) -> float:
         seen.append(arguments[-1])
         return milliseconds(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(evaluation, "_milliseconds", note)
+    monkeypatch.setattr(evaluation, "milliseconds", note)
     again = evaluate_with_report(model, data, 64, "cpu", ["person"], "f1", tmp_path)
     assert seen == [again.metrics["threshold"]]
     kept = sum(len(image.above(again.metrics["threshold"]).confidences) for image in again.images)

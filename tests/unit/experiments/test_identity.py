@@ -24,6 +24,7 @@ TRAIN = {
     "stages/params/resolution.py",
 }
 EVALUATE = {
+    "stages/data/boxes.py",
     "stages/data/contact_sheet.py",
     "stages/data/images.py",
     "stages/data/labels.py",
@@ -31,6 +32,7 @@ EVALUATE = {
     "stages/detector/calibration.py",
     "stages/detector/errors.py",
     "stages/detector/evaluation.py",
+    "stages/detector/cost.py",
     "stages/detector/evaluation_tables.py",
     "stages/detector/matches.py",
     "stages/detector/matching.py",

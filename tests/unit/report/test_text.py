@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.decision.confirmation import Confirmation, first_settings
+from stages.decision.confirmation import Confirmation, Splits, first_settings
 from stages.decision.evidence import Evidence
 from stages.decision.verdict import decide
 from stages.detector.as_is import AsIs
 from stages.report.text import Report, ReportInputs, render
+from stages.report.tradeoff import pareto_front
 from tests.helpers.study_tables import (
     DATA,
     STUDY,
@@ -27,13 +28,15 @@ from tests.helpers.study_tables import (
 )
 
 
-def written(study: Evidence, confirmation: Confirmation | None = None, **others: Any) -> Report:
+def written(
+    study: Evidence, confirmation: Confirmation | None = None, limits: dict[str, float] | None = None, **others: Any
+) -> Report:
     facts: dict[str, Any] = {
         "data": DATA, "source": "synthetic", "model": "yolov8n.yaml", "commit": "1234567", "hardware": "a machine",
         "as_is": None,
         "versions": "Python", "staging": "it stays.", "tested": {"mAP50": 0.7}, **others,
     }  # fmt: skip
-    decision = decide(confirmation, facts["as_is"]) if confirmation else None
+    decision = decide(confirmation, facts["as_is"], limits) if confirmation else None
     report = render(ReportInputs(evidence=study, confirmation=confirmation, decision=decision, **facts))
     return Report(re.sub(" {2,}", " ", report.text), report.figures)  # without the padding of tables
 
@@ -162,6 +165,42 @@ def test_the_effects_of_epochs_and_imgsz_are_sentences_that_say_whether_chance_e
     assert re.search(r"imgsz: from 128 .*: (chance|seeds alone) could explain it", text)
     assert "of the variance between the trials" in text
     assert "is not known: no setting was trained again" in written(study).text
+
+
+def test_limits_are_in_the_context_the_runs_and_the_recommendation(tmp_path: Path, full: Report) -> None:
+    rows = trial_rows(16)
+    for row in rows:
+        row["ms_per_image"] = row["imgsz"] / 10
+    write_tables(tmp_path, rows, study={**STUDY, "limits": {"ms_per_image": 15}})
+    tables = read_tables(tmp_path)
+    assert tables.best is not None
+    assert tables.best.point["imgsz"] == 128
+    slow = sum(row.point["imgsz"] == 160 for row in tables.complete)
+    limited = written(tables, confirmed(tables), limits=tables.limits)
+    assert f"Limits of a setting: ms_per_image 15. {slow} of 14 complete trials break one" in limited.text
+    assert limited.text.count("complete, breaks a limit: ms_per_image 16 > 15") == slow
+    assert "Take the best setting: the baseline setting breaks a limit (ms_per_image 16 > 15)." in limited.text
+    assert "Limits of a setting" not in full.text
+    none = written(tables, confirmed(tables), limits={"ms_per_image": 7})
+    assert "None: no confirmed setting keeps the limits (baseline: ms_per_image 16 > 15; best:" in none.text
+    assert limited.figures["tradeoff.png"] != full.figures["tradeoff.png"]
+
+
+def test_over_splits_there_is_one_interval_and_the_report_says_what_the_splits_share(study: Evidence) -> None:
+    repeats = replace(confirmed(study), splits=Splits({1: Path("a"), 2: Path("b"), 3: Path("c")}, 0.25))
+    text = written(study, repeats).text
+    assert ", 3 splits)" in text.partition("## Context")[0]
+    assert "Basis of the decision: mAP50 on the test split, other seeds and other splits of the images." in text
+    assert "test images over training images = 0.25" in text
+    assert "The test images of one repeat were training images of others" in text
+    assert "over images" not in text.partition("## Confirmation")[2].partition("## Recommendation")[0]
+    assert "Differences in mAP50 on the test split, split by split:" in text
+    assert "The search has seen neither" not in text
+
+
+def test_the_front_has_the_points_that_no_other_beats_in_both() -> None:
+    assert pareto_front([(3, 0.5), (1, 0.2), (2, 0.5), (2, 0.1), (4, 0.6)]) == [(1, 0.2), (2, 0.5), (4, 0.6)]
+    assert pareto_front([]) == []
 
 
 def test_without_a_confirmation_nothing_is_decided_or_recommended(study: Evidence) -> None:

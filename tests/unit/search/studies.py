@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from stages.experiments.finished import FinishedTraining
 from stages.params import file as params_file
-from stages.params.schema import Params
+from stages.params.schema import Limits, Params
 from stages.search.identity import identity
 from stages.search.study import Study
 from stages.services.storage import open_storage
@@ -41,3 +41,11 @@ def result(name: str = "a-run", source: str = "grid", value: float = 0.5, **chan
 
 def states(study: Study) -> list[TrialState]:
     return [trial.state for trial in study.trials()]
+
+
+NO_LIMITS = Limits(ms_per_image=None, model_mb=None, train_seconds=None)
+
+
+def limits(**given: float) -> dict[str, float | None]:
+    """Return the group `tune.limits` of params.yaml with these limits."""
+    return {**NO_LIMITS.model_dump(), **given}

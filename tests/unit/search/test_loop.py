@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from stages.base.failures import Failure
-from stages.experiments.workshop import Origin
+from stages.experiments.origin import Origin
 from stages.search.loop import Search
 from stages.search.study import Study
 from stages.services.storage import MAX_LOSSES

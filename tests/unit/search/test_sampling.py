@@ -11,6 +11,7 @@ from stages.params.space import Dimension, rounded, same
 from stages.search.distributions import PointKeys, distribution, untried
 from stages.search.pruning import MedianPruner
 from stages.search.sampling import Exhausted, Sampler
+from tests.unit.search.studies import NO_LIMITS
 
 SPACE: dict[str, BaseDistribution] = {
     "epochs": IntDistribution(2, 5),
@@ -23,7 +24,7 @@ SMALL: dict[str, BaseDistribution] = {"epochs": IntDistribution(2, 5), "imgsz": 
 
 
 def study_of(space: dict[str, BaseDistribution], excluded: PointKeys, kind: str = "tpe", seed: int = 0) -> optuna.Study:
-    return optuna.create_study(direction="maximize", sampler=Sampler(kind, seed, space, START, excluded))
+    return optuna.create_study(direction="maximize", sampler=Sampler(kind, seed, space, START, excluded, NO_LIMITS))
 
 
 def points(space: dict[str, BaseDistribution], count: int, kind: str = "tpe", seed: int = 0) -> list[dict[str, float]]:
@@ -62,7 +63,7 @@ def test_a_study_that_is_resumed_does_not_repeat_itself() -> None:
     excluded: PointKeys = set()
     study = study_of(SPACE, excluded)
     first = [study.ask(fixed_distributions=SPACE).params for _ in range(3)]
-    study.sampler = Sampler("tpe", 0, SPACE, START, excluded)
+    study.sampler = Sampler("tpe", 0, SPACE, START, excluded, NO_LIMITS)
     assert study.ask(fixed_distributions=SPACE).params not in first
 
 

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from stages.params.space import same
 from stages.search.distributions import PointKeys
 from stages.search.sampling import GAIN, Sampler
+from tests.unit.search.studies import NO_LIMITS
 
 SPACE: dict[str, BaseDistribution] = {
     "epochs": IntDistribution(2, 5),
@@ -34,7 +35,7 @@ class Played:
 
     def __init__(self, kind: str, seed: int = 0) -> None:
         self.excluded: PointKeys = set()
-        sampler = Sampler(kind, seed, SPACE, START, self.excluded)
+        sampler = Sampler(kind, seed, SPACE, START, self.excluded, NO_LIMITS)
         self.study = optuna.create_study(direction="maximize", sampler=sampler)
         self.study.enqueue_trial(START)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stages.base.failures import Failure
-from stages.experiments.workshop import Origin
+from stages.experiments.origin import Origin
 from stages.workers import ray_node
 from stages.workers.launcher import open_launcher
 from stages.workers.process import LocalLauncher

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stages.experiments.workshop import Origin
+from stages.experiments.origin import Origin
 from stages.services.storage import MAX_LOSSES
 from stages.workers.messages import Done, Failed, Message, Outcome, Place, Ready, Task
 from stages.workers.pool import WorkerPool

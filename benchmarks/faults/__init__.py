@@ -1,0 +1,1 @@
+"""Kill the project's commands at random moments, repeat them, and count what was lost."""
