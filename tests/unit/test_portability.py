@@ -18,6 +18,7 @@ import yaml
 
 from benchmarks import prepare
 from stages.base.git import git
+from stages.base.paths import DATA_REPORT, PREPARED_DATA
 from stages.experiments import workshop
 from stages.report import machine
 from stages.workers import process
@@ -240,16 +241,16 @@ def test_without_links_a_trial_gets_a_copy_of_the_data(tmp_path: Path, monkeypat
     def refused(*_: object, **__: object) -> None:
         raise OSError(1314, "A required privilege is not held by the client")
 
-    data = tmp_path / "main" / "prepared"
-    data.mkdir(parents=True)
+    data = tmp_path / "main" / PREPARED_DATA
+    for folder in (data, tmp_path / "main" / DATA_REPORT):
+        folder.mkdir(parents=True)
     (data / "data.yaml").write_text("names: [person]\n", encoding="utf-8")
-    monkeypatch.setattr(workshop, "DATA", data)
     monkeypatch.setattr(Path, "symlink_to", refused)
     trial = object.__new__(workshop.Workshop)
-    trial.root = tmp_path / "trial"
+    trial.data, trial.root = data, tmp_path / "trial"
     trial.root.mkdir()
     trial._link_data()
-    copy = trial.root / "data" / "prepared"
+    copy = trial.root / PREPARED_DATA
     assert not copy.is_symlink()
     assert (copy / "data.yaml").read_text(encoding="utf-8") == "names: [person]\n"
 
