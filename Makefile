@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 .DEFAULT_GOAL := help
-.PHONY: help baseline test ray-test services-test lint compare sync push pull services ui undo zenml zenml-test lock
+.PHONY: help baseline test ray-test services-test lint compare sync push pull services ui undo zenml zenml-test lock sbom
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ zenml-test: .venv/installed-dev .venv-zenml/installed ## test the pipeline in Ze
 
 lock: .venv/installed-dev ## pin the dependencies again; UPGRADE=--upgrade allows new versions
 	$(BIN)/python tools/lock.py $(UPGRADE)
+
+sbom: .venv/installed-dev ## write the packages of a run and their licences: sbom/bom.json (CycloneDX), sbom/licences.md
+	$(BIN)/python tools/sbom.py
 
 # TORCH_INDEX: a package index with torch's CPU build, for machines without a GPU (see docs/installation.md).
 TORCH = $(shell grep -oE '^torch(vision)?==[0-9.]+' requirements.txt)

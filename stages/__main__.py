@@ -100,11 +100,22 @@ def pull(remote: str) -> None:
 
 
 @cli.command()
-def services() -> None:
-    """Check whether MLflow, the database of studies and DVC's remote can be used."""
-    from stages.services.check import check
+@click.option("--setup", is_flag=True, help="Write .env, and from it the address and keys of DVC's remote.")
+def services(setup: bool) -> None:
+    """Check whether MLflow, the database of studies and DVC's remote can be used.
 
-    check()
+    \b
+    python -m stages services --setup
+    python -m stages services
+    """
+    if setup:
+        from stages.services.setup import set_up
+
+        set_up()
+    else:
+        from stages.services.check import check
+
+        check()
 
 
 @cli.command()

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from stages.base import environment
 from tests.helpers.project import Project, copied, empty_home, make_project
 
-for _name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_", "OPTUNA_", "RAY_"))]:
+for _name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_", "OPTUNA_", "PGPASSWORD", "RAY_"))]:
     del os.environ[_name]  # of whoever runs the tests with a team's services
 # Two processes share the tests. If the threads of a training spin while they wait, they take the cores from each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -24,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with whole pipelines first, so that the processes that share the tests end at about the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(autouse=True)
+def _no_dotenv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no command in the process of the tests read the .env of whoever runs them."""
+    monkeypatch.setattr(environment, "FILE", ".env.of-no-test")
 
 
 @pytest.fixture(scope="session")

@@ -25,11 +25,14 @@ _MACHINE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, getattr
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run the `main` of a command. After a failure, print one line to standard error and exit with its status.
+    """Read .env and run the `main` of a command. After a failure, print one line to standard error and exit.
 
-    A programming error keeps its traceback, because a user cannot correct it.
+    The exit status is that of the failure. A programming error keeps its traceback, because a user cannot correct it.
     """
+    from stages.base import environment  # it imports this module
+
     try:
+        environment.load()
         main()
     except Failure as failure:
         _end(str(failure), failure.status)

@@ -303,14 +303,14 @@ class Services:
     def address(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
 
-    def exports(self) -> dict[str, str]:
-        """The four variables that docs/team.md asks for."""
-        return {
-            "MLFLOW_TRACKING_URI": self.address("mlflow"),
-            "OPTUNA_STORAGE": self.postgres.address(),
-            "AWS_ACCESS_KEY_ID": self.store.key,
-            "AWS_SECRET_ACCESS_KEY": self.store.secret,
-        }
+    def dotenv(self) -> str:
+        """The .env of a member of the team: .env.example with these names, passwords and ports."""
+        ports = {"S3_PORT": self.store.port, "POSTGRES_PORT": self.postgres.port, "MLFLOW_PORT": self.ports["mlflow"]}
+        text = (SOURCE / ".env.example").read_text(encoding="utf-8")
+        for name, value in {**self.values, **ports}.items():
+            text, count = re.subn(rf"^{name}=.*$", f"{name}={value}", text, flags=re.MULTILINE)
+            assert count == 1, name
+        return text
 
     def remove(self) -> None:
         for name in list(self._running):

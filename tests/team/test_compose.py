@@ -9,30 +9,30 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from stages.base import environment
 from tests.helpers.project import SOURCE
 from tests.helpers.services import COMPOSE, compose, variables
 
 MINIO = SOURCE / "docker-compose.minio.yml"
-SCHEMA = SOURCE.parent / "shared" / "schemas" / "compose-spec.json"
 SERVICES = compose({})["services"]
 LASTING = {name: service for name, service in SERVICES.items() if service.get("restart") != "no"}
 
 
 @pytest.mark.parametrize("path", [COMPOSE, MINIO], ids=lambda path: path.name)
 def test_it_is_a_compose_file(path: Path) -> None:
-    if not SCHEMA.is_file():
-        pytest.skip("the Compose specification is not on this machine")
-    jsonschema.validate(compose({}, path), json.loads(SCHEMA.read_text(encoding="utf-8")))
+    schema = files("check_jsonschema.builtin_schemas.vendor") / "compose-spec.json"
+    jsonschema.Draft7Validator(json.loads(schema.read_text(encoding="utf-8"))).validate(compose({}, path))
 
 
-@pytest.mark.parametrize("files", [[COMPOSE], [COMPOSE, MINIO]], ids=["rustfs", "minio"])
-def test_docker_compose_reads_it_as_the_tests_do(files: Sequence[Path]) -> None:
-    named = [word for path in files for word in ("-f", str(path))]
+@pytest.mark.parametrize("paths", [[COMPOSE], [COMPOSE, MINIO]], ids=["rustfs", "minio"])
+def test_docker_compose_reads_it_as_the_tests_do(paths: Sequence[Path]) -> None:
+    named = [word for path in paths for word in ("-f", str(path))]
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker compose is not on this machine")
@@ -41,7 +41,7 @@ def test_docker_compose_reads_it_as_the_tests_do(files: Sequence[Path]) -> None:
     assert done.returncode == 0, done.stderr
     read = json.loads(done.stdout)["services"]
     expected = SERVICES | {
-        name: SERVICES[name] | service for name, service in compose({}, files[-1])["services"].items()
+        name: SERVICES[name] | service for name, service in compose({}, paths[-1])["services"].items()
     }
     assert set(read) == set(expected)
     for name, service in expected.items():
@@ -100,11 +100,14 @@ def test_one_image_is_built_once_from_the_pins_and_named_after_them() -> None:
 
 
 def test_env_example_lists_every_variable_with_its_default() -> None:
-    listed = dict(
-        re.findall(r"^#?([A-Z][A-Z0-9_]+)=(.*)$", (SOURCE / ".env.example").read_text(encoding="utf-8"), re.M)
-    )
+    lines = re.findall(r"^#?([A-Z][A-Z0-9_]+)=(.*)$", (SOURCE / ".env.example").read_text(encoding="utf-8"), re.M)
+    listed = {name: value for name, value in lines if name not in environment.NAMES}
     defaults = {**variables(COMPOSE), **variables(MINIO)}
     assert set(listed) == set(defaults)
+    assert {name for name, _ in lines} - set(listed) == set(environment.NAMES)
+    inside = [pair for _, value in lines for pair in re.findall(r"\$\{(\w+):-([^}]*)\}", value)]
+    assert inside
+    assert [(name, default) for name, default in inside if defaults[name] != default] == []
     free = {"MLFLOW_ALLOWED_HOSTS", "MLFLOW_ALLOWED_ORIGINS"}  # examples of the user's own host name
     assert {name: listed[name] for name in set(listed) - free} == {
         name: defaults[name] for name in set(defaults) - free

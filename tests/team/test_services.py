@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,18 +36,13 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True)
 class Clone(Project):
-    """A clone of one member of the team, with the exported variables of docs/team.md.
+    """A clone of one member of the team, which `python -m stages services --setup` has connected.
 
     Attributes:
-        exports: The variables.
         outputs: The output of all commands.
     """
 
-    exports: Mapping[str, str] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
-
-    def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
-        return super().environment({**self.exports, **(extra or {})})
 
     def run(
         self, *command: str, env: dict[str, str] | None = None, check: bool = True
@@ -137,20 +132,19 @@ class Team:
             )
         return Path(file)
 
-    def clone(self, *, exports: Mapping[str, str] | None = None) -> Clone:
+    def clone(self) -> Clone:
         """Return the clone of a colleague."""
         self.count += 1
         root = self.folder / f"colleague-{self.count}"
         subprocess.run(["git", "clone", "-q", str(self.remote), str(root)], check=True)
-        return configured(
-            Clone(root, True, exports or self.first.exports, self.first.outputs), self.services.store.address
-        )
+        return connected(Clone(root, True, self.first.outputs), self.services)
 
 
-def configured(clone: Clone, endpoint: str) -> Clone:
-    """Point DVC at a store that is not on port 9000, as docs/team.md says."""
+def connected(clone: Clone, services: Services) -> Clone:
+    """Connect a clone to services on other ports and with other passwords than the default, as docs/team.md says."""
     clone.keep_caches_inside()
-    clone.run("dvc", "remote", "modify", "--local", "minio", "endpointurl", endpoint)
+    (clone.root / ".env").write_text(services.dotenv(), encoding="utf-8")
+    clone.run("python", "-m", "stages", "services", "--setup")
     return clone
 
 
@@ -175,7 +169,7 @@ def team(services: Services, quick_baseline: Project, tmp_path_factory: pytest.T
     for old, new in HASTE.items():
         made.replace("stages/services/storage.py", old, new)
     made.commit("in haste")
-    first = configured(Clone(made.root, True, services.exports(), []), services.store.address)
+    first = connected(Clone(made.root, True), services)
     first.run("git", "remote", "add", "origin", str(remote))
     first.run("dvc", "exp", "run", "--queue", "-S", "epochs=2,3")
     first.run_queue(2)
@@ -443,25 +437,28 @@ def test_a_store_that_cannot_be_used_is_one_line_and_loses_nothing(team: Team) -
     (colleague.root / "mine.txt").write_text("mine\n", encoding="utf-8")
     colleague.run("dvc", "add", "mine.txt")
 
-    def refused(expected: str, env: dict[str, str] | None = None, **remote: str) -> None:
+    def refused(expected: str, **remote: str) -> None:
+        colleague.run("python", "-m", "stages", "services", "--setup")
         for key, value in remote.items():
             colleague.run("dvc", "remote", "modify", "--local", "minio", key, value)
         for command in (("dvc", "push"), ("python", "-m", "stages", "services")):
-            done = colleague.run(*command, env={"AWS_MAX_ATTEMPTS": "1", **(env or {})}, check=False)
+            done = colleague.run(*command, env={"AWS_MAX_ATTEMPTS": "1"}, check=False)
             assert done.returncode != 0
             assert len(failures(done)) == 1
             if command[0] == "python":
                 assert expected in done.stdout
 
-    refused("SignatureDoesNotMatch", {"AWS_SECRET_ACCESS_KEY": "not-the-secret"})
-    refused("InvalidAccessKeyId", {"AWS_ACCESS_KEY_ID": "nobody"})
+    refused("SignatureDoesNotMatch", secret_access_key="not-the-secret")
+    refused("InvalidAccessKeyId", access_key_id="nobody")
     refused("NoSuchBucket", url="s3://nowhere")
     refused("cannot be used (Connect", url="s3://dvc", endpointurl="http://127.0.0.1:1")
-    wrong_secret = {**colleague.exports, "AWS_SECRET_ACCESS_KEY": "not-the-secret", "AWS_DEFAULT_REGION": "us-east-1"}
-    wrong_secret["AWS_ENDPOINT_URL_S3"] = team.services.store.address
+    store = team.services.store
+    wrong_secret = {"AWS_ACCESS_KEY_ID": store.key, "AWS_SECRET_ACCESS_KEY": "not-the-secret"}
+    wrong_secret |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": store.address}
     done = colleague.run("python", "tools/buckets.py", "more", env=wrong_secret, check=False)
     assert (done.returncode, len(failures(done))) == (1, 1)
-    colleague.run("dvc", "remote", "modify", "--local", "minio", "endpointurl", team.services.store.address)
+    output = colleague.run("python", "-m", "stages", "services", "--setup").stdout
+    assert output.splitlines()[-1] == ".dvc/config.local: remote minio: endpointurl written"
     assert "1 file pushed" in colleague.run("dvc", "push").stdout
 
 
@@ -507,8 +504,9 @@ def test_the_pages_show_runs_and_study(team: Team, page: str, tmp_path: Path) ->
     assert team.study() in done.stdout
 
 
-def test_no_secret_is_written_anywhere(team: Team) -> None:
+def test_no_secret_is_written_anywhere_but_in_two_files_that_git_ignores(team: Team) -> None:
     """The last test of this file searches all outputs, git, logs, reports, MLflow and the study."""
+    private = (".env", ".dvc/config.local")
     values = team.services.values
     secrets = {values["S3_SECRET_KEY"], values["MLFLOW_ADMIN_PASSWORD"], values["POSTGRES_PASSWORD"], "not-the-secret"}
     secrets |= {quote(secret, safe="") for secret in secrets}
@@ -517,8 +515,14 @@ def test_no_secret_is_written_anywhere(team: Team) -> None:
     for clone in (team.first, *(Project(path) for path in team.folder.glob("colleague-*") if path.is_dir())):
         for path in sorted(clone.root.rglob("*")):
             parts = path.relative_to(clone.root).parts
-            if path.is_file() and parts[0] != "data" and parts[:2] != (".dvc", "cache") and "tests" not in parts:
+            if "/".join(parts) in private:
+                assert os.name != "posix" or path.stat().st_mode & 0o077 == 0, path
+            elif path.is_file() and parts[0] != "data" and parts[:2] != (".dvc", "cache") and "tests" not in parts:
                 texts[str(path)] = path.read_bytes().decode("utf-8", "replace")
+        assert clone.run("git", "check-ignore", *private).stdout.split() == list(private)
+        own = [(clone.root / name).read_text(encoding="utf-8") for name in private]
+        assert [text.count(values["S3_SECRET_KEY"]) for text in own] == [1, 1]
+        assert own[0].count(values["POSTGRES_PASSWORD"]) == 1
         texts[f"{clone.root} in git"] = clone.run("git", "log", "--all", "-p", "--", ".", ":!tests").stdout
     for name, run in runs(team.services).items():
         texts[name] = json.dumps([run.data.params, run.data.tags])

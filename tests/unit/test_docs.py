@@ -22,7 +22,12 @@ from stages.__main__ import cli
 from stages.base.git import git
 from tests.helpers.project import SOURCE
 
-PAGES = [SOURCE / "README.md", SOURCE / "CONTRIBUTING.md", *sorted((SOURCE / "docs").glob("*.md"))]
+PAGES = [
+    SOURCE / "README.md",
+    SOURCE / "CONTRIBUTING.md",
+    SOURCE / "SECURITY.md",
+    *sorted((SOURCE / "docs").glob("*.md")),
+]
 LANGUAGES = {"bash", "powershell", "python", "text", "yaml"}
 # programs that a test machine may lack
 ELSEWHERE = ("apt-get", "docker", "export", "make", "py", "python", "python3", "ray", "scp", "source", "srun", "ssh",

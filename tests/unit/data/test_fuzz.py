@@ -232,14 +232,17 @@ paths = st.sampled_from(
 coco_files = st.fixed_dictionaries(
     {
         "images": st.lists(
-            st.fixed_dictionaries({"id": st.one_of(st.integers(0, 5), scalars), "file_name": st.one_of(paths, scalars),
-                                   "width": st.one_of(st.just(48), scalars), "height": st.one_of(st.just(40), scalars)}),
+            st.fixed_dictionaries(
+                {"id": st.one_of(st.integers(0, 5), scalars), "file_name": st.one_of(paths, scalars),
+                 "width": st.one_of(st.just(48), scalars), "height": st.one_of(st.just(40), scalars)},
+            ),
             max_size=6,
         ),
         "annotations": st.lists(
             st.fixed_dictionaries(
                 {"image_id": st.one_of(st.integers(0, 5), scalars), "category_id": st.one_of(st.just(1), scalars),
-                 "bbox": st.one_of(st.lists(st.one_of(st.integers(-5, 60), st.floats()), min_size=3, max_size=5), scalars)},
+                 "bbox": st.one_of(st.lists(st.one_of(st.integers(-5, 60), st.floats()), min_size=3, max_size=5),
+                                   scalars)},
                 optional={"iscrowd": scalars},
             ),
             max_size=8,
