@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -30,6 +31,9 @@ CACHE = main_root() / ".cache"
 
 DIGESTS = Path(__file__).with_name("coco128.sha256")
 """SHA-256 of each file that is used, and its path in the archive."""
+
+# zipfile raises these for a damaged archive; ValueError for a name that is no UTF-8.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError, struct.error)
 
 LARGEST = 10_000_000  # bytes of a file: COCO128's are smaller, and a bomb would take all memory
 _PERSON, _CLASSES = 0, 80  # in COCO: the number of the class person, and the number of classes
@@ -91,7 +95,7 @@ def unpack(archive: Path, cache: Path) -> Path:
                 _refuse_unsafe(content, archive)
                 for name, wanted in digests.items():
                     _unpack_file(content, name, wanted, partial, archive)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except _DAMAGED as error:
             raise Failure(f"{archive} is not a whole zip file: {error}") from error
         partial.replace(folder)
     return folder
