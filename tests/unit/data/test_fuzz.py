@@ -10,10 +10,11 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -33,13 +34,23 @@ from tests.helpers import data as group
 
 CASES = int(os.environ.get("FUZZ_CASES", "100"))
 
-fuzzed = settings(
-    max_examples=CASES,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-)
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+def fuzzed(test: Test) -> Test:
+    """Give a test the number of cases. The cases are the same each time."""
+    configured: Test = settings(
+        max_examples=CASES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.function_scoped_fixture,
+        ],
+    )(test)
+    return configured
 
 
 @pytest.fixture(autouse=True)
@@ -112,8 +123,6 @@ def bomb(side: int) -> bytes:
     Image.new("L", (8, 8)).save(stream, "png")
     encoded = bytearray(stream.getvalue())
     encoded[16:24] = side.to_bytes(4, "big") * 2
-    import zlib
-
     encoded[29:33] = zlib.crc32(bytes(encoded[12:29])).to_bytes(4, "big")
     return bytes(encoded)
 
@@ -253,7 +262,7 @@ coco_files = st.fixed_dictionaries(
         ),
     }
 )  # fmt: skip
-annotations = st.one_of(
+contents = st.one_of(
     coco_files.map(lambda content: json.dumps(content).encode()),
     st.sampled_from([b"", b"[]", b"{}", b"null", b"[" * 100_000, b'{"images": 1, "annotations": 2, "categories": 3}']),
     st.binary(max_size=40),
@@ -261,7 +270,7 @@ annotations = st.one_of(
 
 
 @fuzzed
-@given(annotations, choices)
+@given(contents, choices)
 def test_an_annotation_file_of_coco(content: bytes, choice: dict[str, Any]) -> None:
     with folder() as root:
         source = root / "source"
