@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
+LONGEST = 300  # characters: the text of an error may hold a whole page
+
 _STATUS = {
     "401": "401: it does not know this name and password",
     "403": "403: it refuses this name, password or Host header",
@@ -49,8 +51,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _line(text: str, secret: str) -> str:
-    """Return the first line of a message, without the password."""
+    """Return the first line of a message, without the password; the start of a long one."""
     line = text.strip().partition("\n")[0].strip()
     for form in filter(None, (secret, unquote(secret))):
         line = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", "***", line)
-    return line
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."

@@ -150,7 +150,7 @@ def open_storage(setting: str | None) -> RDBStorage:
 def _connect(uri: str) -> RDBStorage:
     return RDBStorage(
         uri,
-        engine_kwargs={"connect_args": {"timeout": 60}} if uri.startswith("sqlite") else {"pool_pre_ping": True},
+        engine_kwargs={"connect_args": {"timeout": PATIENCE}} if uri.startswith("sqlite") else {"pool_pre_ping": True},
         heartbeat_interval=HEARTBEAT,
         grace_period=GRACE,
         heartbeat_stale_trial_callback=retry,

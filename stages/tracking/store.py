@@ -76,6 +76,8 @@ class Store:
             make_whole(uri, _make_database)
             self.client = MlflowClient(tracking_uri=uri)
             self.experiment = self._experiment(local="://" in uri and not uri.startswith(("http", "databricks")))
+        if not self.experiment:  # the client takes any JSON, and a page in HTML, for an answer
+            raise MlflowException("it does not answer as MLflow does")
 
     def _experiment(self, local: bool) -> str:
         experiment = self.client.get_experiment_by_name(EXPERIMENT)

@@ -42,7 +42,7 @@ ANSWERS: dict[str, Answer] = {
     "503 in JSON": answer_with(
         503, b'{"error_code": "TEMPORARILY_UNAVAILABLE", "message": "later"}', "application/json"
     ),
-    "a page in HTML": answer_with(200, b"<html><body>Please log in</body></html>", "text/html"),
+    "a page in HTML": answer_with(200, b"<html><body>Please log in</body></html>" * 100, "text/html"),
     "JSON of another program": answer_with(200, b'{"hello": "world"}', "application/json"),
     "a list": answer_with(200, b"[1, 2]", "application/json"),
     "nothing": answer_with(200, b"", "application/json"),
@@ -86,5 +86,5 @@ def test_a_bad_server_is_one_warning_and_the_run_goes_on(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"warning: MLflow at {address} cannot be used (")
     assert line.endswith("; the run goes on")
-    assert "<html>" not in line
+    assert len(line) < 500
     assert noted("able-cat") == {"warned": True}
