@@ -121,6 +121,7 @@ class Workshop:
         with Repo(main_root()) as repo:
             cache = Path(repo.cache.local.path).resolve()  # files are in cache/files/md5
         with Config(str(self.root / ".dvc"), validate=False).edit("local") as config:
+            config["remote"] = {}  # a trial needs no remote, and a killed machine must not leave its keys here
             config.setdefault("core", {}).update(no_scm=True, analytics=False, check_update=False)
             config.setdefault("cache", {})["dir"] = str(cache.parents[1])
 
