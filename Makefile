@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 .DEFAULT_GOAL := help
-.PHONY: help baseline test ray-test services-test lint compare sync push pull services ui undo zenml zenml-test lock sbom
+.PHONY: help baseline test test-long ray-test services-test lint compare sync push pull services ui undo zenml zenml-test lock sbom
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,8 +18,11 @@ baseline: .venv/installed ## set up, then run the pipeline: data, training, test
 	@{ git config user.name && git config user.email; } >/dev/null || \
 		echo 'git has no user.name or user.email, which dvc exp run needs: git config --global user.name NAME (and user.email)'
 
-test: .venv/installed-dev lint ## set up, then check and test everything (about 15 minutes)
-	$(BIN)/pytest
+test: .venv/installed-dev lint ## set up, then check and test (about 15 minutes)
+	$(BIN)/pytest -m "not long"
+
+test-long: .venv/installed-dev ## test what takes long: a team's work on real services, real trainings (about 10 minutes)
+	$(BIN)/pytest -m long
 
 ray-test: .venv/installed-dev ## test the work on a Ray cluster, on machines made of Linux namespaces (6 minutes)
 	$(BIN)/python -m pip install -r requirements-ray.txt

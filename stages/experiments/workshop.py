@@ -97,12 +97,9 @@ class Workshop:
 
     def _link_data(self) -> None:
         """Link the prepared data into the folder, because DVC requires the dependencies of a run; copy their report."""
-        shutil.copytree(
-            self.data.parents[1] / DATA_REPORT,
-            self.root / DATA_REPORT,
-            dirs_exist_ok=True,
-            copy_function=shutil.copyfile,
-        )
+        report = self.data.parents[1] / DATA_REPORT
+        if report.is_dir():
+            shutil.copytree(report, self.root / DATA_REPORT, dirs_exist_ok=True, copy_function=shutil.copyfile)
         data = self.root / PREPARED_DATA
         data.parent.mkdir(exist_ok=True)
         try:
@@ -116,12 +113,12 @@ class Workshop:
         from dvc.repo import Repo
 
         local = main_root() / ".dvc" / "config.local"
-        if local.is_file():
-            shutil.copy2(local, self.root / ".dvc" / "config.local")  # with its mode: it may hold credentials
+        settings = Config.load_file(str(local)) if local.is_file() else {}
+        settings.pop("remote", None)  # a trial needs no remote, and a killed machine must not leave its keys here
         with Repo(main_root()) as repo:
             cache = Path(repo.cache.local.path).resolve()  # files are in cache/files/md5
         with Config(str(self.root / ".dvc"), validate=False).edit("local") as config:
-            config["remote"] = {}  # a trial needs no remote, and a killed machine must not leave its keys here
+            config.update(settings)
             config.setdefault("core", {}).update(no_scm=True, analytics=False, check_update=False)
             config.setdefault("cache", {})["dir"] = str(cache.parents[1])
 

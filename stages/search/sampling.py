@@ -63,7 +63,8 @@ class Sampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Point:
-        if trial.system_attrs.get("fixed_params"):  # an enqueued point
+        fixed = trial.system_attrs.get("fixed_params", {})
+        if search_space.keys() <= fixed.keys():  # an enqueued point; it may lack keys if the database broke off
             return {}
         sequence = np.random.SeedSequence([self._seed, trial.number])
         seed = int(sequence.generate_state(1)[0])

@@ -49,7 +49,7 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
     """Train by a formula.
 
     In the environment, QUICK_SECONDS is the time of an epoch, QUICK_FAILS a batch size that fails, and QUICK_HANGS one
-    that hangs in its second epoch.
+    that hangs once, in its second epoch.
     """
     assert (data / "data.yaml").is_file()
     begun = time.monotonic()
@@ -58,7 +58,9 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
     log.parent.mkdir(exist_ok=True)
     for epoch in range(1, params["epochs"] + 1):
         time.sleep(float(os.environ.get("QUICK_SECONDS", "0")))
-        if epoch > 1 and str(params["batch"]) == os.environ.get("QUICK_HANGS"):
+        hung = main_root() / ".cache" / "hung"
+        if epoch > 1 and str(params["batch"]) == os.environ.get("QUICK_HANGS") and not hung.exists():
+            hung.touch()
             time.sleep(1e6)
         if str(params["batch"]) == os.environ.get("QUICK_FAILS"):
             raise TrainingFailed("the quick training was told to fail", os.environ.get("QUICK_KIND", "not a number"))

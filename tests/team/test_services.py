@@ -27,7 +27,7 @@ from stages.services import storage
 from tests.helpers.project import Project, copied
 from tests.helpers.services import Services, gate
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 # A lost machine is noticed after minutes; in these tests after seconds.
 HASTE = {"HEARTBEAT = 30 ": "HEARTBEAT = 1 ", "GRACE = 150 ": "GRACE = 6 "}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.decision import verdict
+from stages.decision import comparison
 from stages.decision.confirmation import Confirmation, Repeat, Role, Setting
 from stages.decision.resampling import ImageDraws, draw, map50, resample
 from stages.decision.significance import Estimate, ImageInterval, Interval, detectable, estimate
@@ -224,7 +224,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Matches]], Tab
         counts = draw(images, 200)
         return ImageDraws(images, {name: map50(matches, counts) for name, matches in held.items()})
 
-    monkeypatch.setattr(verdict, "resample", draws)
+    monkeypatch.setattr(comparison, "resample", draws)
     return fill
 
 

@@ -80,3 +80,12 @@ def test_two_processes_that_ask_at_once_do_not_train_one_point(monkeypatch: pyte
     repeated = same_study.trials()[1]
     assert repeated.state == TrialState.FAIL
     assert repeated.user_attrs["reason"] == "trial 0 has the same point and was first"
+
+
+def test_a_point_that_lost_some_keys_because_the_database_broke_off_gets_the_others() -> None:
+    study = study_with()
+    study.optuna_study.enqueue_trial({"epochs": 3, "imgsz": 128})
+    trial = next_trial(study)
+    assert trial is not None
+    assert (trial.params["epochs"], trial.params["imgsz"]) == (3, 128)
+    assert trial.params.keys() == study.space.distributions.keys()
