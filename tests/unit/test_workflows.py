@@ -24,13 +24,17 @@ BASH = shutil.which("bash")
 
 INSTALLATION = {"Install the libraries of OpenCV", "Install the packages", "Install pip-audit"}
 """Steps that no test runs: they need the network or change the machine."""
-DOCUMENTED = {"Run the fast tests": "docs/installation.md", "Run the pipeline": "docs/installation.md"}
+DOCUMENTED = {
+    "Run the tests that take long": "CONTRIBUTING.md",
+    "Run the fast tests": "docs/installation.md",
+    "Run the pipeline": "docs/installation.md",
+}
 """Steps that other tests do, and the page that gives the same command to users."""
 RUN_HERE = {
     "Audit the pins",
     "Draw the plots beside those of the base",
     "Install torch for the CPU",
-    "Run lint and all tests",
+    "Run lint and tests",
     "Write the summary",
 }
 
@@ -162,10 +166,10 @@ def test_torch_is_installed_from_the_index_of_the_variable_in_the_pinned_version
 def test_make_installs_torch_from_the_index_and_runs_lint_and_tests(tmp_path: Path, index: str) -> None:
     for name in ("Makefile", "requirements.txt", "requirements-cuda.txt", "requirements-dev.txt"):
         shutil.copyfile(SOURCE / name, tmp_path / name)
-    done = run("Run lint and all tests", tmp_path, MAKEFLAGS="n", TORCH_INDEX=index)
+    done = run("Run lint and tests", tmp_path, MAKEFLAGS="n", TORCH_INDEX=index)
     assert done.returncode == 0, done.stderr
     assert ("--index-url INDEX torch==" in done.stdout) == bool(index)
-    for command in ("ruff check .", "mypy", "lint-imports --no-cache", "pytest"):
+    for command in ("ruff check .", "mypy", "lint-imports --no-cache", 'pytest -m "not long"'):
         assert re.search(rf"^\.venv/bin/{re.escape(command)}$", done.stdout, flags=re.MULTILINE)
 
 
