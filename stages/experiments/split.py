@@ -10,6 +10,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from filelock import FileLock
+
 from stages.base.failures import Failure
 from stages.base.files import write_atomic
 from stages.base.paths import PREPARED_DATA, main_root
@@ -41,13 +43,15 @@ def origin_of_split(origin: Origin, seed: int) -> Origin:
     folder = FOLDERS / f"split-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}"
     start = replace(origin, params=with_values(origin.params, {"data.seed": seed}))
     complete = folder / "complete.lock"
-    if not complete.is_file():
-        workshop = Workshop(folder / "files", start, with_data=False)
-        write_atomic(workshop.root / "params.yaml", start.params)
-        write_atomic(workshop.root / "dvc.lock", edited_lock(origin.lock, {}, keep=()))
-        _prepare(workshop.root, seed)
-        write_atomic(folder / "place", workshop.root.relative_to(folder).as_posix())
-        write_atomic(complete, (workshop.root / "dvc.lock").read_text(encoding="utf-8"))
+    FOLDERS.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # two confirmations at once need the same split
+        if not complete.is_file():
+            workshop = Workshop(folder / "files", start, with_data=False)
+            write_atomic(workshop.root / "params.yaml", start.params)
+            write_atomic(workshop.root / "dvc.lock", edited_lock(origin.lock, {}, keep=()))
+            _prepare(workshop.root, seed)
+            write_atomic(folder / "place", workshop.root.relative_to(folder).as_posix())
+            write_atomic(complete, (workshop.root / "dvc.lock").read_text(encoding="utf-8"))
     text = complete.read_text(encoding="utf-8")
     if prepared(parse_lock(text))["md5"] == prepared(lock)["md5"]:
         raise Failure(
