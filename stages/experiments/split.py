@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from stages.base.failures import Failure
 from stages.base.files import write_atomic
+from stages.base.git import git
 from stages.base.paths import PREPARED_DATA, main_root
 from stages.experiments.lock import dependencies, edited_lock, parameters, parse_lock, prepared
 from stages.experiments.origin import Origin
@@ -50,7 +51,6 @@ def origin_of_split(origin: Origin, seed: int) -> Origin:
             write_atomic(workshop.root / "params.yaml", start.params)
             write_atomic(workshop.root / "dvc.lock", edited_lock(origin.lock, {}, keep=()))
             _prepare(workshop.root, seed)
-            write_atomic(folder / "place", workshop.root.relative_to(folder).as_posix())
             write_atomic(complete, (workshop.root / "dvc.lock").read_text(encoding="utf-8"))
     text = complete.read_text(encoding="utf-8")
     if prepared(parse_lock(text))["md5"] == prepared(lock)["md5"]:
@@ -58,7 +58,7 @@ def origin_of_split(origin: Origin, seed: int) -> Origin:
             "tune.confirm_over: splits needs splits that data.seed changes, and this data has its own: set data.split "
             "to numbers or fractions, or confirm_over to seeds"
         )
-    return replace(start, lock=text, data=folder / (folder / "place").read_text(encoding="utf-8") / PREPARED_DATA)
+    return replace(start, lock=text, data=folder / "files" / git("rev-parse", "--show-prefix") / PREPARED_DATA)
 
 
 def _prepare(root: Path, seed: int) -> None:

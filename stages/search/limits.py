@@ -64,11 +64,13 @@ class Feasibility:
     @classmethod
     def learned(cls, trials: Iterable[FrozenTrial], encoding: Encoding, limits: Limits) -> Feasibility:
         """Fit the models to the newest complete trials."""
+        if not limits.given():
+            return cls(())
         complete = [
             trial for trial in trials if trial.state == TrialState.COMPLETE and encoding.is_complete(trial.params)
         ]
         measured = [(encoding.row(trial.params), costs(trial)) for trial in complete[-MOST:]]
-        if not measured:
+        if not measured:  # nothing to learn from yet
             return cls(())
         rows = np.array([row for row, _ in measured])
         models = []

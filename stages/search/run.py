@@ -139,14 +139,19 @@ def _conclude(study: Study, params: Params, before: float | None) -> None:
         print("next: run `dvc repro`; it trains and evaluates with the values in params.yaml")
 
 
+def _start_trials(study: Study) -> list[FrozenTrial]:
+    """Return the complete trials at the values of params.yaml."""
+    return [trial for trial in study.complete_trials() if same(trial.params) == same(study.space.start)]
+
+
 def _start_breaks_limits(study: Study) -> bool:
-    start = [trial for trial in study.complete_trials() if same(trial.params) == same(study.space.start)]
+    start = _start_trials(study)
     return bool(start) and all(map(broken_limits, start))
 
 
 def _beats_start_by_mean(study: Study, best: FrozenTrial) -> bool:
     """Return whether the best was chosen before the values of params.yaml because of its mean over two seeds."""
-    start = [trial.number for trial in study.complete_trials() if same(trial.params) == same(study.space.start)]
+    start = [trial.number for trial in _start_trials(study)]
     return best.number not in start and {best.number, *start} <= study.second_seed().keys() and bool(start)
 
 
