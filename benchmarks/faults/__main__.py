@@ -37,7 +37,7 @@ KILLS = 3  # of a round at most
 
 @dataclass
 class Round:
-    """What one round has counted.
+    """The counts of one round.
 
     Attributes:
         victims: The number of kills by kind of process.

@@ -1,4 +1,4 @@
-"""What a repository has, and what is wrong with it after kills."""
+"""Take the state of a repository, and list its faults after kills."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ UP_TO_DATE = ("study:\n\talways changed", "Data and pipelines are up to date.", 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a repository has at a moment.
+    """The experiments and trials of a repository at a moment.
 
     Attributes:
         experiments: The commit of each experiment, by name.
@@ -52,7 +52,7 @@ class Snapshot:
 
 
 def snapshot(project: Project) -> Snapshot:
-    """Return what a repository has now. No command runs in it."""
+    """Return the present state of a repository. No command runs in it."""
     commits = experiments(project)
     texts = (project.run("git", "show", f"{commit}:params.yaml").stdout for commit in commits.values())
     points = frozenset(_point(parsed(text, "params.yaml")) for text in texts)

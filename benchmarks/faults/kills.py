@@ -32,7 +32,7 @@ class Kill:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended.
+    """The end of a command.
 
     Attributes:
         status: Its exit status.

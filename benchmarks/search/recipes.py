@@ -1,4 +1,4 @@
-"""What the recorded tables are made of."""
+"""The recipes of the recorded tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.params.space import Point
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a table is made of.
+    """The recipe of a table.
 
     Attributes:
         preset: The name of a preset, and the keys that differ from it, as `python -m stages preset` takes them.

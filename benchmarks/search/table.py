@@ -33,7 +33,7 @@ def read_rows(path: Path) -> list[Row]:
 
 @dataclass(frozen=True)
 class Result:
-    """What a training gives.
+    """The result of a training.
 
     Attributes:
         curve: mAP50 on the validation split after each epoch, 0 to 1, shape (epochs,).

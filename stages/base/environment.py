@@ -74,15 +74,15 @@ def read() -> dict[str, str]:
     return {name: values[name] for name in NAMES if name in values}
 
 
-def _filled(value: str, above: Mapping[str, str], place: str) -> str:
+def _filled(text: str, above: Mapping[str, str], place: str) -> str:
     """Return a value with its ${NAME} replaced: from the environment, from the lines above, else by the default."""
     parts = []
-    for atom in parse_variables(value):
+    for atom in parse_variables(text):
         if isinstance(atom, Variable):
-            known = os.environ.get(atom.name) or above.get(atom.name) or atom.default
-            if known is None:
+            value = os.environ.get(atom.name) or above.get(atom.name) or atom.default
+            if value is None:
                 raise Failure(f"{place}: ${{{atom.name}}} is set neither above nor in the environment")
-            parts.append(known)
+            parts.append(value)
         else:
             parts.append(atom.resolve({}))
     return "".join(parts)

@@ -60,8 +60,8 @@ def data_card(data: Data, prepared: Prepared) -> DataCard:
         prepared: The result of `prepare`.
     """
     pictures = prepared.pictures
-    found = [[pictures[number] for number in group] for group in groups([p.inspection.hash for p in pictures])]
-    duplicates = sorted(found, key=lambda group: not _leaks(group))
+    alike = [[pictures[number] for number in group] for group in groups([p.inspection.hash for p in pictures])]
+    duplicates = sorted(alike, key=lambda group: not _leaks(group))
     files = [(number, p.split, p.file) for number, group in enumerate(duplicates, start=1) for p in group]
     suspicious = [
         (f"labels/{picture.split}/{picture.name}.txt", suspicion.line, data.classes[suspicion.label], suspicion.problem)

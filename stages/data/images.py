@@ -16,7 +16,7 @@ from stages.data.samples import BadSample, Pixels
 SUFFIXES = frozenset({".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
 
 END_OF_JPEG = b"\xff\xd9"
-MOST_PIXELS = 200_000_000  # of an image: the largest of cameras; their pixels take 600 MB
+MOST_PIXELS = 150_000_000  # of an image: the largest of cameras; their pixels take 450 MB
 
 _DECODING = {  # OpenCV's flag for each factor
     1: cv2.IMREAD_COLOR,
@@ -26,57 +26,62 @@ _DECODING = {  # OpenCV's flag for each factor
 }
 
 
-def shrink_factor(encoded: bytes, longest: int) -> int:
-    """Return the factor (1, 2, 4 or 8) to shrink a JPEG by while decoding: its longest side keeps `longest` pixels."""
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:  # reads only the header
-            side = max(image.size)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return 1  # the decoder will report the reason
-    return next(shrink for shrink in (8, 4, 2, 1) if shrink == 1 or side >= longest * shrink)
+def size(encoded: bytes) -> tuple[int, int] | None:
+    """Return the width and the height of an image file in pixels. Its pixels are not decoded.
 
-
-def decode(encoded: bytes, shrink: int = 1) -> Pixels:
-    """Return the pixels of an image file: uint8 of shape (height, width, 3), in OpenCV's channel order.
-
-    Args:
-        encoded: The bytes of the file.
-        shrink: 1, 2, 4 or 8. Both sides are divided by it and rounded up.
+    Returns:
+        None for a file whose header cannot be read: the decoder reports the reason, or has a limit of its own.
 
     Raises:
-        BadSample: The file is not an image, is damaged, or has more than MOST_PIXELS.
-    """
-    check_size(encoded)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), _DECODING[shrink])
-    except cv2.error as error:  # OpenCV raises this for an image with too many pixels
-        raise BadSample(f"cannot be decoded: {error.err}") from error
-    if pixels is None:
-        raise BadSample("not an image, or damaged")
-    return pixels.astype(np.uint8, copy=False)
-
-
-def check_size(encoded: bytes) -> None:
-    """Raise BadSample if the header of an image file states too many pixels. The pixels are not decoded.
-
-    A file whose header cannot be read passes: the decoder reports the reason, or has a limit of its own.
+        BadSample: The header states more than MOST_PIXELS.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images
             with Image.open(io.BytesIO(encoded)) as image:
                 width, height = image.size
-    except Image.DecompressionBombError as error:
+    except Image.DecompressionBombError as error:  # Pillow's own limit
         raise BadSample(f"has too many pixels; at most {MOST_PIXELS:,} are read") from error
     except Exception:  # Pillow raises many kinds for damaged files
-        return
+        return None
     if width * height > MOST_PIXELS:
         raise BadSample(f"has {width}x{height} pixels; at most {MOST_PIXELS:,} are read")
+    return width, height
+
+
+def shrink_factor(size: tuple[int, int], longest: int) -> int:
+    """Return the factor (1, 2, 4 or 8) to shrink a JPEG by while decoding: its longest side keeps `longest` pixels."""
+    return next(shrink for shrink in (8, 4, 2, 1) if shrink == 1 or max(size) >= longest * shrink)
+
+
+def decode(encoded: bytes, longest: int | None = None) -> tuple[Pixels, int]:
+    """Decode an image file.
+
+    Args:
+        encoded: The bytes of the file.
+        longest: For a JPEG, shrink it while decoding, but keep at least so many pixels of its longest side.
+
+    Returns:
+        The pixels: uint8 of shape (height, width, 3), in OpenCV's channel order. The factor that both sides were
+        divided by, rounded up: 1, 2, 4 or 8.
+
+    Raises:
+        BadSample: The file is not an image, is damaged, or has more than MOST_PIXELS.
+    """
+    stated = size(encoded)
+    shrink = shrink_factor(stated, longest) if stated and longest else 1
+    try:
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), _DECODING[shrink])
+    except cv2.error as error:  # OpenCV raises this for an image with too many pixels
+        raise BadSample(f"cannot be decoded: {error.err}") from error
+    if pixels is None:
+        raise BadSample("not an image, or damaged")
+    return pixels.astype(np.uint8, copy=False), shrink
 
 
 def read_image(path: Path) -> Pixels:
     """Return the pixels of an image file, as `decode` does. OpenCV's reader fails on Windows for é.jpg."""
-    return decode(path.read_bytes())
+    return decode(path.read_bytes())[0]
 
 
 def with_end_mark(encoded: bytes) -> bytes:

@@ -28,7 +28,7 @@ class Suspicion:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What the data card needs to know of a picture.
+    """The facts about one picture for the data card.
 
     Attributes:
         hash: The perceptual hash, 64 bits.

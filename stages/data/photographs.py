@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from stages.data.images import END_OF_JPEG, decode, shrink_factor, with_end_mark
+from stages.data.images import END_OF_JPEG, decode, with_end_mark
 from stages.data.samples import BadSample, Box, Picture
 from stages.data.splits import assign
 from stages.params.schema import Data
@@ -47,14 +47,11 @@ class Photograph:
             raise BadSample(getattr(error, "strerror", None) or "cannot be read") from error
         if not encoded:
             raise BadSample("an empty file")
-        shrink = 1
         suffix = path.suffix.lower()
-        if suffix in (".jpg", ".jpeg"):
-            if not encoded.endswith(END_OF_JPEG):
-                encoded = with_end_mark(encoded)
-            if longest:
-                shrink = shrink_factor(encoded, longest)
-        pixels = decode(encoded, shrink)
+        is_jpeg = suffix in (".jpg", ".jpeg")
+        if is_jpeg and not encoded.endswith(END_OF_JPEG):
+            encoded = with_end_mark(encoded)
+        pixels, shrink = decode(encoded, longest if is_jpeg else None)
         height, width = pixels.shape[:2]
         if self.size and (width, height) != tuple(-(-side // shrink) for side in self.size):
             real = f"{width * shrink}x{height * shrink}"

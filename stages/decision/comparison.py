@@ -26,7 +26,7 @@ class Comparison:
 
     @property
     def without_images(self) -> str:
-        """Why the intervals cover the seeds alone, as the end of a sentence; empty if they cover test images too."""
+        """Return why the intervals cover the seeds alone, as the end of a sentence; empty if they cover images too."""
         return self.draws.reason if self.overlap is None else ""
 
     def mean(self, repeats: Sequence[Repeat]) -> Estimate:

@@ -63,6 +63,11 @@ class Row:
         return self.source in OWN_SOURCES
 
     @property
+    def costs(self) -> dict[str, float | None]:
+        """The costs that a limit can hold, by the names of `tune.limits`; None for one that was not measured."""
+        return {"ms_per_image": self.ms_per_image, "model_mb": self.model_mb, "train_seconds": self.seconds}
+
+    @property
     def cost(self) -> tuple[int, float] | None:
         """The trained epochs and the seconds; None if one of them is not known."""
         return (self.epochs, self.seconds) if self.epochs is not None and self.seconds is not None else None
@@ -118,13 +123,13 @@ class Evidence:
         ]
 
     @property
-    def limits(self) -> dict[str, float]:
-        """What a setting may cost at most, by the names of `tune.limits`."""
-        return dict(self.study.get("limits", {}))
+    def limits(self) -> Limits:
+        """The limits of the study on the cost of a setting."""
+        return Limits.of(self.study.get("limits", {}))
 
     def breaks(self, row: Row) -> str:
-        """Return the limits that a training breaks, as `broken_limits` does."""
-        return broken_limits(self.limits, row.ms_per_image, row.model_mb, row.seconds)
+        """Return the limits that a training breaks, as text; empty if it keeps all."""
+        return self.limits.broken(row.costs)
 
     @property
     def candidates(self) -> list[Row]:
@@ -171,18 +176,6 @@ class Evidence:
         return len(self.finished) < SMALL
 
 
-def broken_limits(
-    limits: Mapping[str, float], ms_per_image: float | None, model_mb: float | None, train_seconds: float | None
-) -> str:
-    """Return which limits these costs break, as text such as `ms_per_image 14.2 > 10`; empty if they break none.
-
-    A cost that was not measured breaks no limit.
-    """
-    costs = {"ms_per_image": ms_per_image, "model_mb": model_mb, "train_seconds": train_seconds}
-    over = {name: (cost, limits[name]) for name in limits if (cost := costs[name]) is not None and cost > limits[name]}
-    return ", ".join(f"{name} {cost:g} > {limit:g}" for name, (cost, limit) in over.items())
-
-
 class Damaged(Failure):
     """study.json does not have the form that stage study writes."""
 
@@ -206,7 +199,7 @@ def read(folder: Path) -> Evidence | None:
             _, _, _, _ = best["number"], best["name"], best["params"].items(), best["mAP50"]
         _, _, _ = study["start"]["params"].items(), study["start"]["mAP50"], study["fixed"].items()
         _, _ = study.get("importances", {}).items(), study.get("second_seed", {}).items()
-        Limits.model_validate(dict.fromkeys(Limits.model_fields) | study.get("limits", {}))
+        Limits.of(study.get("limits", {}))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from stages.decision.comparison import Comparison, compare
 from stages.decision.confirmation import CHEAPER, Confirmation, Repeat, Role, Setting, Splits
-from stages.decision.evidence import broken_limits
 from stages.decision.significance import Estimate, Verdict, detectable, verdict_of
 from stages.detector.as_is import AsIs
+from stages.params.schema import Limits
 
 
 @dataclass(frozen=True)
@@ -72,29 +72,28 @@ class Decision:
 
     @property
     def is_over_images(self) -> bool:
-        """Whether there are intervals over the test images beside those over seeds."""
+        """Return whether there are intervals over the test images beside those over seeds."""
         return not self.without_images and self.splits is None
 
     @property
     def broken(self) -> str:
-        """The limits that the confirmed settings break, as text such as `best: ms_per_image 14.2 > 10`."""
+        """Return the limits that the confirmed settings break, as text such as `best: ms_per_image 14.2 > 10`."""
         return "; ".join(f"{role}: {result.breaks}" for role, result in self.results.items() if result.breaks)
 
 
-def decide(
-    confirmation: Confirmation, as_is: AsIs | None = None, limits: Mapping[str, float] | None = None
-) -> Decision:
+def decide(confirmation: Confirmation, as_is: AsIs | None = None, limits: Limits | None = None) -> Decision:
     """Return the decision. It uses the repeats only: the numbers of the search are the best of many, so too high.
 
     Args:
         confirmation: The repeats.
         as_is: The pretrained model that the trainings started from; None if they did not start from one.
-        limits: What a setting may cost at most, by the names of `tune.limits`.
+        limits: The limits on the cost of a setting; None if there are none.
     """
+    limits = limits or Limits.of({})
     comparison = compare(confirmation, as_is)
     best = confirmation.of("best")
     results: dict[Role, SettingResult] = {
-        setting.role: _result(setting, repeats, best, comparison, limits or {})
+        setting.role: _result(setting, repeats, best, comparison, limits)
         for setting in confirmation.settings
         if (repeats := confirmation.of(setting.role))
     }
@@ -105,7 +104,7 @@ def decide(
         gains = {role: comparison.minus_as_is(confirmation.of(role), as_is) for role in results}
         over_as_is = gains.get("best")
         useful = {role for role, over in gains.items() if verdict_of(over) == "better"}
-        results = {"as is": _without_training(as_is, over_as_is, comparison, limits or {}), **results}
+        results = {"as is": _without_training(as_is, over_as_is, comparison, limits), **results}
     recommended = _recommended(results, useful) if useful else results.get("as is")
     if recommended is not None and recommended.breaks:
         recommended = None
@@ -138,7 +137,7 @@ def _result(
     repeats: Sequence[Repeat],
     best: Sequence[Repeat],
     comparison: Comparison,
-    limits: Mapping[str, float],
+    limits: Limits,
 ) -> SettingResult:
     seconds = min(repeat.seconds for repeat in repeats)
     speed = min((repeat.ms_per_image for repeat in repeats if repeat.ms_per_image is not None), default=None)
@@ -148,18 +147,18 @@ def _result(
         seconds,
         speed,
         comparison.minus(repeats, best) if setting.role != "best" else None,
-        setting.breaks or broken_limits(limits, speed, None, seconds),
+        setting.breaks or limits.broken({"ms_per_image": speed, "train_seconds": seconds}),
         {repeat.seed: repeat.tested for repeat in repeats},
     )
 
 
 def _without_training(
-    as_is: AsIs, best_minus_as_is: Estimate | None, comparison: Comparison, limits: Mapping[str, float]
+    as_is: AsIs, best_minus_as_is: Estimate | None, comparison: Comparison, limits: Limits
 ) -> SettingResult:
     setting = Setting("as is", "", {"imgsz": as_is.imgsz}, as_is.validated, 0.0)
     minus_best = -best_minus_as_is if best_minus_as_is is not None else None
-    size = as_is.weights.stat().st_size / 1e6 if "model_mb" in limits else None
-    breaks = broken_limits(limits, as_is.ms_per_image, size, 0.0)
+    size = as_is.weights.stat().st_size / 1e6 if limits.model_mb is not None else None
+    breaks = limits.broken({"ms_per_image": as_is.ms_per_image, "model_mb": size})
     tested = comparison.mean_as_is(as_is)
     return SettingResult(setting, tested, 0.0, as_is.ms_per_image, minus_best, breaks, as_is.by_seed)
 

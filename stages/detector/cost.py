@@ -1,4 +1,4 @@
-"""What a trained model costs: the time for one image, and the size of its file."""
+"""Measure the costs of a trained model: the time for one image, and the size of its file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def milliseconds(yolo: YOLO, images: Sequence[Path], imgsz: int, device: int | s
 
 
 def add_cost(model: Path, data: Path, imgsz: int, device: int | str | None, report: Path) -> dict[str, float]:
-    """Measure what a trained model costs, and add it to the metrics of its training.
+    """Measure the costs of a trained model, and add them to the metrics of its training.
 
     Args:
         model: The weights.

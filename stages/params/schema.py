@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -96,15 +97,32 @@ class Export(_Group):
 
 
 class Limits(_Group):
-    """The group `tune.limits`: what a setting may cost at most. Null is no limit."""
+    """The group `tune.limits`: the greatest cost of a setting. Null is no limit."""
 
     ms_per_image: float | None = Field(gt=0, strict=True, description="milliseconds over 0, or null")
     model_mb: float | None = Field(gt=0, strict=True, description="megabytes over 0, or null")
     train_seconds: float | None = Field(gt=0, strict=True, description="seconds over 0, or null")
 
-    def given(self) -> dict[str, float]:
+    @classmethod
+    def of(cls, active: Mapping[str, float]) -> Limits:
+        """Return limits by name. The other ones are null."""
+        return cls.model_validate({**dict.fromkeys(cls.model_fields), **active})
+
+    def active(self) -> dict[str, float]:
         """Return the limits that are not null, by name."""
         return {name: float(limit) for name, limit in self.model_dump().items() if limit is not None}
+
+    def broken(self, costs: Mapping[str, float | None]) -> str:
+        """Return the limits that costs break, as text: `ms_per_image 14.2 > 10`. It is empty if all are kept.
+
+        A cost that was not measured breaks no limit.
+        """
+        over = {
+            name: (cost, limit)
+            for name, limit in self.active().items()
+            if (cost := costs.get(name)) is not None and cost > limit
+        }
+        return ", ".join(f"{name} {cost:g} > {limit:g}" for name, (cost, limit) in over.items())
 
 
 class Tune(_Group):

@@ -21,7 +21,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from stages.decision.confirmation import Role
 
-__all__ = ["Axes", "Figure", "FuncFormatter", "LogLocator", "NullFormatter", "label_axes", "legend", "png"]
+__all__ = [
+    "BLACK", "BLUE", "GREEN", "GREY", "MARKS", "ORANGE", "RED", "SKY", "TEST", "VALIDATION", "Axes", "Figure",
+    "FuncFormatter", "LogLocator", "NullFormatter", "label_axes", "legend", "png",
+]  # fmt: skip
 
 # Okabe and Ito's palette.
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, GREY = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#767676"

@@ -172,8 +172,8 @@ def confirmation(confirmed: Confirmation, decision: Decision) -> bytes:
         axis.plot(*zip(*points, strict=True), color=GREY, linewidth=1.2, zorder=1)
         ends[seed] = points[-1]
     tested = [decision.results[role].tested for role in roles]
-    known = [estimate.seeds for estimate in tested] + [it.images.limits for it in tested if it.images is not None]
-    limits = [limit for interval in known for limit in (interval.low, interval.high)]
+    intervals = [estimate.seeds for estimate in tested] + [it.images.limits for it in tested if it.images is not None]
+    limits = [limit for interval in intervals for limit in (interval.low, interval.high)]
     values = [repeat.tested for repeat in confirmed.repeats] + [limit for limit in limits if math.isfinite(limit)]
     if (as_is := decision.results.get("as is")) is not None:
         values.append(as_is.tested.mean)

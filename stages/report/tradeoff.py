@@ -35,7 +35,7 @@ def tradeoff(evidence: Evidence, decision: Decision | None, noise: Noise | None)
         if front:
             axis.step(*zip(*front, strict=True), where="post", color=BLACK, linestyle=":", linewidth=2, label="front")
         _mark_settings(axis, evidence, decision, cost)
-        limit = evidence.limits.get(LIMITED[cost])
+        limit = evidence.limits.active().get(LIMITED[cost])
         if limit is not None:
             axis.axvline(limit, color=RED, linestyle="--", linewidth=2, label="limit")
         axis.set_xlim(left=0)

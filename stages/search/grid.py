@@ -51,8 +51,8 @@ def train_grid(sweeps: Sequence[str], check_more: Callable[[Params, str], None])
         tasks = {name: _task(name, point, at, params) for name, (point, at) in points.items()}
         finished = _finished(tasks, origin)
         missing = {name: task for name, task in tasks.items() if name not in finished}
-        known = f"; finished before: {', '.join(finished.values())}" if finished else ""
-        print(f"{len(missing)} of {len(tasks)} points to train{known}", flush=True)
+        reused = f"; finished before: {', '.join(finished.values())}" if finished else ""
+        print(f"{len(missing)} of {len(tasks)} points to train{reused}", flush=True)
         if missing:
             with open_launcher(params, origin) as launcher:
                 for _ in train_all(missing, launcher, failed):

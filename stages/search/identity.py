@@ -29,7 +29,7 @@ def identity(params: Params, data: str, code: Mapping[str, str]) -> dict[str, An
         "space": {key: dimension.model_dump(exclude_none=True) for key, dimension in params.tune.space.items()},
         "fixed": {key: value for key, value in params.written().items() if key not in params.tune.space},
     }
-    if limits := params.tune.limits.given():
+    if limits := params.tune.limits.active():
         facts["limits"] = limits
     return dict(json.loads(json.dumps(facts)))  # as the storage returns it: with lists instead of tuples
 

@@ -1,4 +1,4 @@
-"""The limits of a study: what a setting may cost, what a trial has cost, and which settings probably keep them."""
+"""The limits of a study: the costs of its trials, and the probability that a setting keeps the limits."""
 
 from __future__ import annotations
 
@@ -13,28 +13,21 @@ from scipy.stats import norm
 from stages.params.schema import Limits
 from stages.search.encoding import Encoding, Floats
 from stages.search.forecast import CENTRE, Forecast, Observations
-from stages.services.storage import broken_limits
 
 MOST = 66  # newest trials that a model of a cost takes: costs are smooth, and more trials would take time
 SPREAD = 1.0  # of the logarithm of a cost: its prior noise is then 3 % of the cost
 
 
 def costs(trial: FrozenTrial) -> dict[str, float]:
-    """Return what a complete trial has cost, by the names of Limits. A cost that was not measured is left out."""
+    """Return the costs of a complete trial, by the names of Limits. A cost that was not measured is left out."""
     facts = trial.user_attrs
-    known = {**facts.get("metrics", {}), "train_seconds": facts.get("seconds")}
-    return {name: float(known[name]) for name in Limits.model_fields if known.get(name) is not None}
+    measured = {**facts.get("metrics", {}), "train_seconds": facts.get("seconds")}
+    return {name: float(measured[name]) for name in Limits.model_fields if measured.get(name) is not None}
 
 
 def constraints(costs: Mapping[str, float], limits: Limits) -> dict[str, float]:
     """Return how far each cost is over its limit, as Optuna's constraints: a limit is kept at zero and below."""
-    return {name: costs[name] - limit for name, limit in limits.given().items()}
-
-
-def broken(trial: FrozenTrial, limits: Limits) -> str:
-    """Return the limits that a complete trial breaks, as text: `ms_per_image 14.2 > 10`; empty if it keeps all."""
-    given, known = limits.given(), costs(trial)
-    return ", ".join(f"{name} {known[name]:g} > {given[name]:g}" for name in broken_limits(trial))
+    return {name: costs[name] - limit for name, limit in limits.active().items()}
 
 
 def why_none_keeps(complete: Sequence[FrozenTrial], limits: Limits) -> str:
@@ -42,11 +35,11 @@ def why_none_keeps(complete: Sequence[FrozenTrial], limits: Limits) -> str:
 
     It is empty if there is no complete trial, or no limit.
     """
-    given = limits.given()
-    if not complete or not given:
+    active = limits.active()
+    if not complete or not active:
         return ""
-    least = {name: min(costs(trial)[name] for trial in complete) for name in given}
-    wanted = ", ".join(f"{name} at most {limit:g} (least {least[name]:g})" for name, limit in given.items())
+    least = {name: min(costs(trial)[name] for trial in complete) for name in active}
+    wanted = ", ".join(f"{name} at most {limit:g} (least {least[name]:g})" for name, limit in active.items())
     return f"no trial keeps tune.limits: {wanted}"
 
 
@@ -64,7 +57,7 @@ class Feasibility:
     @classmethod
     def learned(cls, trials: Iterable[FrozenTrial], encoding: Encoding, limits: Limits) -> Feasibility:
         """Fit the models to the newest complete trials."""
-        if not limits.given():
+        if not limits.active():
             return cls(())
         complete = [
             trial for trial in trials if trial.state == TrialState.COMPLETE and encoding.is_complete(trial.params)
@@ -74,7 +67,7 @@ class Feasibility:
             return cls(())
         rows = np.array([row for row, _ in measured])
         models = []
-        for name, limit in limits.given().items():
+        for name, limit in limits.active().items():
             over = [math.log(max(cost[name], 1e-9) / limit) for _, cost in measured]
             observed = Observations(rows, np.ones(len(rows)), CENTRE + SPREAD * np.array(over))
             models.append(Forecast(observed, encoding.is_category))

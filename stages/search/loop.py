@@ -7,12 +7,12 @@ import threading
 import time
 from contextlib import suppress
 
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from stages.base.failures import Failure
 from stages.base.formatting import duration, words
 from stages.search.convergence import Converged
-from stages.search.limits import broken
+from stages.search.limits import costs
 from stages.search.next_trial import next_trial
 from stages.search.recovery import settle
 from stages.search.sampling import Exhausted
@@ -141,7 +141,7 @@ class Search:
         parts = [f"trial {trial.number}: {words(trial.params)}: "]
         seconds = trial.user_attrs.get("seconds") or 0.0
         if trial.state in FINISHED:
-            over = broken(trial, self._study.limits)
+            over = self._study.limits.broken(costs(trial)) if trial.state == TrialState.COMPLETE else ""
             parts.append(f"mAP50 {trial.value or 0.0:.3f}, {trial.state.name.lower()}, {seconds:.0f} s")
             parts.append(f", breaks a limit ({over})" if over else "")
         else:

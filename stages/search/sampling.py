@@ -55,7 +55,7 @@ class Sampler(BaseSampler):
         self._kind, self._seed, self._distributions, self._excluded = kind, seed, distributions, excluded
         self._encoding, self._limits = Encoding(distributions), limits
         # The setting with the most epochs and pixels is the one that most probably breaks a limit.
-        self._second = fullest(start, self._encoding) if not limits.given() else None
+        self._second = fullest(start, self._encoding) if not limits.active() else None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return dict(self._distributions)

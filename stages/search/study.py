@@ -180,7 +180,7 @@ class Study:
                 point = self.space.point(training.arguments)
                 if point is None or same(point) in complete or training.name in running:
                     continue
-                if not self.limits.given().keys() <= training.metrics.keys():
+                if not self.limits.active().keys() <= training.metrics.keys():
                     continue
                 complete.add(same(point))
                 new[training.source] += 1

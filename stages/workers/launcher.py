@@ -1,4 +1,4 @@
-"""Where workers come from: this machine, or the machines of a Ray cluster."""
+"""Start workers on this machine, or on the machines of a Ray cluster."""
 
 from __future__ import annotations
 

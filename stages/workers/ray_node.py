@@ -67,12 +67,11 @@ class Answer:
 class RayTrainer:
     """An actor: one worker on this machine. Each call returns when the training process has its next message."""
 
-    def __init__(self, digest: str, environment: Mapping[str, str], threads: int) -> None:
+    def __init__(self, digest: str, threads: int) -> None:
         """Prepare the folders of this worker.
 
         Args:
             digest: The digest of the prepared data.
-            environment: Variables to set before torch is imported.
             threads: The number of threads of a training on a CPU.
         """
         remove_stale_folders(CACHE / "work")
@@ -82,7 +81,7 @@ class RayTrainer:
         self._partial: Path | None = None
         self._folder = CACHE / "work" / folder_name(0)
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._main = partial(_main, self._folder, dict(environment), threads)
+        self._main = partial(_main, self._folder, threads)
         self._process: TrainingProcess | None = None
         self._log = self._folder / "log"
         self._read = 0
@@ -188,8 +187,8 @@ class _Folder:
         pass
 
 
-def _main(folder: Path, environment: Mapping[str, str], threads: int, connection: Connection) -> None:
-    serve(connection, environment, threads, lambda: _Folder(folder / "files"))
+def _main(folder: Path, threads: int, connection: Connection) -> None:
+    serve(connection, {}, threads, lambda: _Folder(folder / "files"))
 
 
 def _started(main: partial[None]) -> TrainingProcess:

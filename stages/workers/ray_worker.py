@@ -58,7 +58,7 @@ class RayWorker:
                 num_gpus=place.gpus,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(place.node.id, soft=False),
             )
-            .remote(launcher.digest, {}, place.threads)
+            .remote(launcher.digest, place.threads)
         )
         threading.Thread(target=self._prepare, daemon=True).start()
 

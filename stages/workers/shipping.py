@@ -1,4 +1,4 @@
-"""What the driver sends to the machines of a cluster: the code, the prepared data, and the file of a model.
+"""Pack the files that the driver sends to machines of a cluster: code, prepared data, and the file of a model.
 
 Ray is an extra, so only functions that need it import it.
 """

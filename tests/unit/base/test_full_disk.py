@@ -31,14 +31,14 @@ Mount = Callable[[str], Path]
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Mount]:
-    """Mount a small file system in memory, with these options. Only root on Linux may do so."""
+    """Mount a small file system in memory, with these options. It needs Linux, and root with the right to mount."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
     def mounted(options: str) -> Path:
         command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
         if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("a small file system can be mounted by root on Linux only")
+            pytest.skip("a small file system is mounted on Linux only, by root with the right to mount")
         return folder
 
     yield mounted

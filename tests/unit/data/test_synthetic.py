@@ -99,7 +99,7 @@ def test_there_is_something_to_find_and_something_to_mistake() -> None:
 def test_the_file_holds_the_drawing() -> None:
     item = items({"train": 1, "val": 1, "test": 1}, 3, 96)[0]
     picture = item.read()
-    difference = decode(picture.encoded).astype(int) - picture.pixels.astype(int)
+    difference = decode(picture.encoded)[0].astype(int) - picture.pixels.astype(int)
     assert np.abs(difference).mean() < 4  # JPEG's loss, no more
 
 

@@ -14,6 +14,7 @@ from stages.decision.significance import Estimate, Interval, detectable, differe
 from stages.decision.verdict import decide, describe
 from stages.detector.as_is import AsIs
 from stages.experiments.noise import Noise, noise
+from stages.params.schema import Limits
 
 SECONDS: dict[Role, float] = {"baseline": 60.0, "best": 60.0, "cheapest": 30.0}
 
@@ -129,8 +130,8 @@ def test_what_breaks_a_limit_is_not_recommended_though_it_is_better_or_cheaper()
     assert decision.recommended is not None
     assert decision.recommended.setting.role == "best"
     assert decision.broken == "cheapest: ms_per_image 9 > 8.5"
-    assert decide(repeats, limits={"ms_per_image": 8.5}).recommended == decide(repeats).recommended
-    none_keeps = decide(repeats, limits={"ms_per_image": 7})  # each repeat takes 8 ms
+    assert decide(repeats, limits=Limits.of({"ms_per_image": 8.5})).recommended == decide(repeats).recommended
+    none_keeps = decide(repeats, limits=Limits.of({"ms_per_image": 7}))  # each repeat takes 8 ms
     assert none_keeps.recommended is None
     assert none_keeps.model is None
     assert "best: ms_per_image 8 > 7" in none_keeps.broken
@@ -141,10 +142,10 @@ def test_the_pretrained_model_is_not_recommended_if_it_breaks_a_limit(tmp_path: 
     weights.write_bytes(bytes(2_000_000))
     values: dict[Role, list[float]] = {"baseline": [0.5, 0.51, 0.52], "best": [0.6, 0.61, 0.59]}
     as_is = replace(AS_IS, weights=weights)
-    kept = decide(confirmed(values), as_is, {"model_mb": 2.5}).recommended
+    kept = decide(confirmed(values), as_is, Limits.of({"model_mb": 2.5})).recommended
     assert kept is not None
     assert kept.setting.role == "as is"
-    assert decide(confirmed(values), as_is, {"model_mb": 1.5}).recommended is None
+    assert decide(confirmed(values), as_is, Limits.of({"model_mb": 1.5})).recommended is None
 
 
 def test_the_pretrained_model_is_recommended_if_no_training_is_distinguishably_better() -> None:

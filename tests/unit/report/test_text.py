@@ -15,6 +15,7 @@ from stages.decision.confirmation import Confirmation, Splits, first_settings
 from stages.decision.evidence import Evidence
 from stages.decision.verdict import decide
 from stages.detector.as_is import AsIs
+from stages.params.schema import Limits
 from stages.report.text import Report, ReportInputs, render
 from stages.report.tradeoff import pareto_front
 from tests.helpers.study_tables import (
@@ -29,7 +30,7 @@ from tests.helpers.study_tables import (
 
 
 def written(
-    study: Evidence, confirmation: Confirmation | None = None, limits: dict[str, float] | None = None, **others: Any
+    study: Evidence, confirmation: Confirmation | None = None, limits: Limits | None = None, **others: Any
 ) -> Report:
     facts: dict[str, Any] = {
         "data": DATA, "source": "synthetic", "model": "yolov8n.yaml", "commit": "1234567", "hardware": "a machine",
@@ -181,7 +182,7 @@ def test_limits_are_in_the_context_the_runs_and_the_recommendation(tmp_path: Pat
     assert limited.text.count("complete, breaks a limit: ms_per_image 16 > 15") == slow
     assert "Take the best setting: the baseline setting breaks a limit (ms_per_image 16 > 15)." in limited.text
     assert "Limits of a setting" not in full.text
-    none = written(tables, confirmed(tables), limits={"ms_per_image": 7})
+    none = written(tables, confirmed(tables), limits=Limits.of({"ms_per_image": 7}))
     assert "None: no confirmed setting keeps the limits (baseline: ms_per_image 16 > 15; best:" in none.text
     assert limited.figures["tradeoff.png"] != full.figures["tradeoff.png"]
 

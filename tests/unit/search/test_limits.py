@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import Trial
 
 from stages.search.convergence import Converged
-from stages.search.limits import broken, why_none_keeps
+from stages.search.limits import costs, why_none_keeps
 from stages.search.next_trial import next_trial
 from stages.search.second_seed import contenders
 from stages.search.study import Study
@@ -78,7 +78,7 @@ def test_a_trial_that_breaks_a_limit_is_marked_everywhere_and_raises_no_best_so_
     study = train(start_of(study_with(tune__limits=limits(ms_per_image=14, train_seconds=100))), 1)
     (trial,) = study.trials()
     assert trial.constraints == {"ms_per_image": 2.0, "train_seconds": -91.0}
-    assert broken(trial, study.limits) == "ms_per_image 16 > 14"
+    assert study.limits.broken(costs(trial)) == "ms_per_image 16 > 14"
     (row,) = csv.DictReader(io.StringIO(table([trial], ["imgsz"])))
     assert (row["breaks"], row["best"], row["ms_per_image"], row["model_mb"]) == ("ms_per_image", "", "16.0", "6.2")
     assert history([trial]).splitlines()[1].endswith(",0.0")

@@ -66,7 +66,7 @@ def test_data_arrive_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Mon
     parts = list(shards(source, [*files, linked], size=3000))
     assert len(parts) > 2
 
-    trainer = RayTrainer("d1", {}, 1)
+    trainer = RayTrainer("d1", 1)
     assert not trainer.has_data()
     trainer.take_shard(parts[0], hashlib.sha256(parts[0]).hexdigest())
     with pytest.raises(OSError, match="damaged"):
@@ -82,7 +82,7 @@ def test_data_arrive_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Mon
     assert sorted(path.name for path in arrived.iterdir()) == sorted(path.name for path in [*files, linked])
     assert not (arrived / "linked.jpg").is_symlink()
     assert (arrived / "linked.jpg").read_bytes() == files[0].read_bytes()
-    assert RayTrainer("d1", {}, 1).has_data()  # the next worker finds them
+    assert RayTrainer("d1", 1).has_data()  # the next worker finds them
 
 
 def test_data_that_no_study_has_used_for_long_are_removed(tmp_path: Path) -> None:
