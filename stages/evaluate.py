@@ -13,9 +13,11 @@ import sys
 from collections.abc import Mapping
 
 from stages.base import failures
+from stages.base.failures import Failure
 from stages.base.formatting import plain
 from stages.base.paths import DATA, MODEL, REPORTS
 from stages.detector.evaluation import evaluate_with_report
+from stages.experiments import refs
 from stages.params import file as params_file
 from stages.tracking.sync import mirror_this_run
 
@@ -36,6 +38,10 @@ def summary(metrics: Mapping[str, float], rule: str) -> str:
 
 
 def main() -> None:
+    if refs.discard_damaged_model():
+        raise Failure(
+            "DVC restored a damaged models/best.pt from its cache; run the same command again to train it again"
+        )
     params = params_file.load()
     rule = params.evaluate.threshold
     result = evaluate_with_report(

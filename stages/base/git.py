@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from stages.base.failures import Failure
 from stages.base.paths import ROOT
 
 
@@ -31,8 +32,17 @@ def baseline_name(commit: str) -> str:
 
 
 def git(*arguments: str, root: Path = ROOT) -> str:
-    """Run git; return its stripped output. If git fails (no commit yet, no such reference), return an empty text."""
+    """Run git; return its stripped output. If git fails (no commit yet, no such reference), return an empty text.
+
+    Raises:
+        Failure: Git refuses to work, because the repository belongs to another user of this machine.
+    """
     done = subprocess.run(
         ["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False
     )
+    if "safe.directory" in done.stderr:  # the name of git's setting, in every language of its messages
+        raise Failure(
+            f"{root} belongs to another user, and git reads no such repository: work in a clone of your own, or run "
+            f"`git config --global --add safe.directory {root.as_posix()}`"
+        )
     return done.stdout.strip() if done.returncode == 0 else ""

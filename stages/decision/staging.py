@@ -79,7 +79,9 @@ def promote(store: Store, candidate: Candidate) -> str:
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         weights = Path(folder) / "best.pt"
         if run is None or not _copy_weights(model, candidate.as_is, weights):
-            return f"{model.name} has no run in MLflow or no weights in DVC's cache here, so it was not registered."
+            return (
+                f"{model.name} has no run in MLflow or no whole weights in DVC's cache here, so it was not registered."
+            )
         staged = registry.staged(store)
         threshold = model.threshold
         if threshold is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.base.git import git
-from stages.base.paths import main_root
+from stages.base.paths import MODEL, ROOT, main_root
 from stages.experiments.lock import Incomplete, weights_digest
 
 
@@ -56,14 +58,54 @@ def experiments() -> dict[str, tuple[str, str]]:
 def model_file(folder: Path) -> Path | None:
     """Return the file in DVC's cache that holds the weights of a run; None if this machine does not have it.
 
+    A damaged file is removed from the cache with a warning: DVC trusts its cache, and would restore it.
+
     Args:
         folder: A folder with the dvc.lock of the run.
 
     Raises:
         Incomplete: There is no dvc.lock, or it does not contain the weights.
     """
-    path = Path(_cache().oid_to_path(weights_digest(folder)))
-    return path if path.is_file() else None
+    digest = weights_digest(folder)
+    path = Path(_cache().oid_to_path(digest))
+    if not path.is_file():
+        return None
+    if _md5(path) != digest:
+        path.chmod(0o600)  # DVC's files are read-only, and Windows removes no such file
+        path.unlink()
+        print(f"warning: the model {digest} in DVC's cache was damaged, so it was removed", file=sys.stderr)
+        return None
+    return path
+
+
+def discard_damaged_model() -> bool:
+    """Remove the model of dvc.lock from DVC's cache if it is damaged there, and the copy of it in the workspace.
+
+    A model in the workspace that is not damaged stays, and nothing is checked then.
+
+    Returns:
+        Whether a damaged model was removed. `dvc repro` then trains it again.
+    """
+    present = _md5(MODEL) if MODEL.is_file() else None
+    try:
+        digest = weights_digest(ROOT)
+    except Incomplete:  # nothing was trained yet
+        return False
+    if present == digest:
+        return False
+    cached = Path(_cache().oid_to_path(digest))
+    damaged = _md5(cached) if cached.is_file() else digest
+    if damaged == digest:
+        return False
+    model_file(ROOT)
+    if present == damaged:
+        MODEL.unlink()
+    return True
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 @cache
