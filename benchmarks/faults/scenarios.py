@@ -79,7 +79,7 @@ def _clone(base: Path, root: Path) -> Project:
     shared = _with_remotes(base, root.with_name(f"{root.name}-shared"))
     shared.run(*STAGES, "push")
     remotes = root.with_name(f"{root.name}-shared-remotes")
-    subprocess.run(["git", "clone", "-q", str(remotes / "origin.git"), str(root)], check=True)
+    subprocess.run(["git", "clone", "-q", "-b", "main", str(remotes / "origin.git"), str(root)], check=True)
     project = Project(root, quick=True)
     project.keep_caches_inside()
     project.run("dvc", "remote", "add", "--local", "-d", "disk", str(remotes / "data"))
