@@ -74,6 +74,7 @@ def test_a_command_that_finds_all_results_ready_is_a_run_in_mlflow_under_its_own
     assert all(runs[name].data.tags["dvc.experiment"] == name for name in ("again", "other"))
 
 
+@pytest.mark.long
 def test_a_study_with_a_damaged_cache_decides_and_registers_no_damaged_model(quick: Project) -> None:
     quick.replace("params.yaml", "  confirm_seeds: 0 ", "  confirm_seeds: 2 ")
     quick.commit("a study with a decision")
