@@ -2,7 +2,7 @@
 
     python -m benchmarks.faults [--kills 200] [--seed 0] [--scenario NAME] [--jobs 1]
 
-Each round runs a command in a fresh copy of a repository and kills it up to three times by SIGKILL: one of its
+Each round runs a command in a fresh copy of a repository and kills it up to five times by SIGKILL: one of its
 processes, or all of them. After each kill it does what docs/troubleshooting.md says and repeats the same command. At
 last the command runs to its end, and the repository is checked. The moments are spread over the time that the command
 takes undisturbed. The trainings are the quick ones of the tests.
@@ -32,7 +32,7 @@ from stages.base.formatting import markdown_table
 from stages.base.paths import main_root
 from stages.report.machine import hardware, versions
 
-KILLS = 3  # of a round at most
+KILLS = 5  # of a round at most
 
 
 @dataclass
