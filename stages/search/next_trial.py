@@ -26,7 +26,7 @@ def next_trial(study: Study) -> Trial | None:
 
     Raises:
         Exhausted: Every point of the space has been tried.
-        Converged: Further trials can hardly gain more than the noise between seeds.
+        Converged: Further trials can hardly gain anything beside the noise between seeds.
         Failure: The storage cannot be used.
     """
     while True:
