@@ -300,7 +300,7 @@ def test_a_staged_model_that_cannot_be_measured_stays(
 
 
 def test_without_a_run_or_a_decision_nothing_is_registered(store: Store) -> None:
-    assert "has no run in MLflow or no weights" in staging.promote(store, candidate(decided(0.7)))
+    assert "has no run in MLflow or no whole weights" in staging.promote(store, candidate(decided(0.7)))
     nothing = Decision({}, None, None, None, None, None)
     assert staging.promote(store, candidate(nothing)) == "no setting was confirmed, so no model is proposed."
     assert registry.staged(store) is None
