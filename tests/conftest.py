@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,7 @@ import pytest
 from filelock import FileLock
 
 from stages.base import environment
+from tests.helpers.files import Mount
 from tests.helpers.project import Project, copied, empty_home, make_project
 
 for _name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_", "OPTUNA_", "PGPASSWORD", "RAY_"))]:
@@ -31,6 +34,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _no_dotenv(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no command in the process of the tests read the .env of whoever runs them."""
     monkeypatch.setattr(environment, "FILE", ".env.of-no-test")
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Mount]:
+    """Mount a small file system in memory, with these options. It needs Linux, and root with the right to mount."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mounted(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("a small file system is mounted on Linux only, by root with the right to mount")
+        return folder
+
+    yield mounted
+    subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session")

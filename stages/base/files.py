@@ -1,7 +1,8 @@
-"""Write files atomically."""
+"""Write files atomically, and compare them by MD5."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -32,3 +33,9 @@ def write_atomic(path: Path, content: str | bytes, private: bool = False) -> Non
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def md5(path: Path) -> str:
+    """Return the MD5 of a file as DVC writes it in dvc.lock: 32 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()

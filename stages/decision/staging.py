@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.base.failures import Failure
+from stages.base.files import md5
 from stages.base.paths import DATA
 from stages.decision.confirmation import Repeat
 from stages.decision.significance import Estimate, difference, verdict_of
@@ -86,7 +87,7 @@ def promote(store: Store, candidate: Candidate) -> str:
         threshold = model.threshold
         if threshold is None:
             threshold = _threshold(weights, candidate, Path(folder))
-        proposed = {"weights": hashlib.md5(weights.read_bytes()).hexdigest(), "threshold": f"{threshold}"}
+        proposed = {"weights": md5(weights), "threshold": f"{threshold}"}
         if staged is not None and registry.is_model(staged, proposed):
             return f"version {staged.version} of {MODEL} is already this model."
         reason = "no version had this alias before"

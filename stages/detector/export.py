@@ -6,7 +6,6 @@ boxes and the times can be compared.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 import warnings
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from stages.base.failures import Failure
+from stages.base.files import md5
 from stages.data.boxes import box_iou
 from stages.data.contact_sheet import COLUMNS, grid, tile
 from stages.data.images import read_image
@@ -72,7 +72,7 @@ def export(
     """
     check_formats(formats)
     about = {
-        "weights": hashlib.md5(weights.read_bytes()).hexdigest(),
+        "weights": md5(weights),
         "longest_side": imgsz,
         "threshold": threshold,
         "iou": IOU,

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from stages.base.files import md5
 from stages.base.paths import ROOT
 from stages.params.file import read
 
@@ -60,7 +61,7 @@ def _code(stage: str) -> list[str]:
 
 def _digest(path: Path) -> str:
     if path.is_file():
-        return hashlib.md5(path.read_bytes()).hexdigest()
+        return md5(path)
     entries = [{"md5": _digest(file), "relpath": file.relative_to(path).as_posix()} for file in _files(path)]
     return f"{hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest()}.dir"
 

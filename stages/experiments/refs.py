@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from stages.base.files import md5
 from stages.base.git import git
 from stages.base.paths import MODEL, ROOT, main_root
 from stages.experiments.lock import Incomplete, weights_digest
@@ -70,10 +70,8 @@ def model_file(folder: Path) -> Path | None:
     path = Path(_cache().oid_to_path(digest))
     if not path.is_file():
         return None
-    if _md5(path) != digest:
-        path.chmod(0o600)  # DVC's files are read-only, and Windows removes no such file
-        path.unlink()
-        print(f"warning: the model {digest} in DVC's cache was damaged, so it was removed", file=sys.stderr)
+    if md5(path) != digest:
+        _discard(path, digest)
         return None
     return path
 
@@ -86,26 +84,27 @@ def discard_damaged_model() -> bool:
     Returns:
         Whether a damaged model was removed. `dvc repro` then trains it again.
     """
-    present = _md5(MODEL) if MODEL.is_file() else None
     try:
         digest = weights_digest(ROOT)
     except Incomplete:  # nothing was trained yet
         return False
+    present = md5(MODEL) if MODEL.is_file() else None
     if present == digest:
         return False
     cached = Path(_cache().oid_to_path(digest))
-    damaged = _md5(cached) if cached.is_file() else digest
+    damaged = md5(cached) if cached.is_file() else digest
     if damaged == digest:
         return False
-    model_file(ROOT)
+    _discard(cached, digest)
     if present == damaged:
         MODEL.unlink()
     return True
 
 
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+def _discard(cached: Path, digest: str) -> None:
+    cached.chmod(0o600)  # DVC's files are read-only, and Windows removes no such file
+    cached.unlink()
+    print(f"warning: the model {digest} in DVC's cache was damaged, so it was removed", file=sys.stderr)
 
 
 @cache

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.base.failures import Failure
+from stages.base.files import md5
 from stages.base.paths import BEST_MODEL, PREPARED_DATA, TEST_METRICS, TRAIN_METRICS
 from stages.experiments.identity import code_digests, evaluation_params
 from stages.experiments.lock import Lock, dependencies, outputs, parameters, read_lock
@@ -88,4 +89,4 @@ def is_output(lock: Lock, stage: str, path: str, content: bytes) -> bool:
 
 
 def _has_digest(path: Path, digest: str) -> bool:
-    return path.is_file() and hashlib.md5(path.read_bytes()).hexdigest() == digest
+    return path.is_file() and md5(path) == digest

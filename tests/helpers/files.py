@@ -1,9 +1,12 @@
-"""Compare folders by the digests of their files."""
+"""Folders, file systems, and the digests of files."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+
+Mount = Callable[[str], Path]  # mounts a small file system in memory with these options, as the fixture `mount` does
 
 
 def fingerprint(folder: Path) -> dict[str, str]:

@@ -6,13 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stages.base.paths import BEST_MODEL
 from stages.experiments.lock import outputs, parse_lock
+from tests.helpers.files import Mount
 from tests.helpers.pipeline import mlflow_runs, ran
 from tests.helpers.project import Project, copied
 from tests.helpers.study import stored, trials
@@ -93,23 +93,12 @@ def test_a_study_with_a_damaged_cache_decides_and_registers_no_damaged_model(qui
     assert {trial.number: trial.value for trial in stored(quick)} == before
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 40 MB in memory."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(folder)]
-    if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system is mounted on Linux only, by root with the right to mount")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("left", [400_000, 2_600_000])
 def test_a_disk_that_fills_up_in_a_study_is_one_line_and_the_same_command_goes_on(
-    quick_baseline: Project, disk: Path, left: int
+    quick_baseline: Project, mount: Mount, left: int
 ) -> None:
+    disk = mount("size=40m")
     project = copied(quick_baseline, disk / "repository")
     free = shutil.disk_usage(disk).free
     (disk / "filler").write_bytes(bytes(free - left))

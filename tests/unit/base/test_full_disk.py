@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import errno
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,26 +20,8 @@ from stages.tracking import missed, store
 from stages.tracking.outage import tolerated
 from stages.tracking.store import Store
 from tests.helpers import data as group
-from tests.helpers.files import fingerprint
+from tests.helpers.files import Mount, fingerprint
 from tests.helpers.project import SOURCE
-
-Mount = Callable[[str], Path]
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Mount]:
-    """Mount a small file system in memory, with these options. It needs Linux, and root with the right to mount."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def mounted(options: str) -> Path:
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("a small file system is mounted on Linux only, by root with the right to mount")
-        return folder
-
-    yield mounted
-    subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
 
 
 def fill(disk: Path, left: int = 0) -> None:
