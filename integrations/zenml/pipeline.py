@@ -159,8 +159,15 @@ def evaluate(data: dict[str, Any], model: dict[str, Any]) -> Annotated[dict[str,
 
 
 @step
+def export(test: dict[str, float], model: dict[str, Any]) -> Annotated[dict[str, float], "exported"]:
+    """Export the model to the formats of params.yaml, and return their metrics."""
+    repro("export")
+    return result("reports/export/metrics.json")
+
+
+@step
 def decide(
-    validation: dict[str, float], test: dict[str, float], study: dict[str, Any] | None
+    validation: dict[str, float], exported: dict[str, float], study: dict[str, Any] | None
 ) -> Annotated[MarkdownString, "decision"]:
     """Decide, and return the report. Without a study this is a short report."""
     # --single-item: the study has run, and a command that names stage tune would start it again.
@@ -174,7 +181,7 @@ def person_detection(search: bool) -> None:
     data = prepare()
     best = study(data) if search else None
     validation, model = train(data, best)
-    decide(validation, evaluate(data, model), best)
+    decide(validation, export(evaluate(data, model), model), best)
 
 
 # The command ----------------------------------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stages.base.failures import BadParams
-from stages.base.git import commit
+from stages.base.failures import BadParams, Failure
+from stages.base.formatting import plain
+from stages.base.git import commit, git
 from stages.base.paths import main_root
 from stages.experiments import refs
 from stages.params import file as params_file
@@ -75,27 +76,57 @@ def check(point: Mapping[str, str], content: Mapping[str, Any]) -> Params:
     return params_file.validate(changed, name=name_of(point))
 
 
-def queue(grid: Iterable[Mapping[str, str]]) -> tuple[int, list[str]]:
+def queue(grid: Mapping[str, tuple[Point, Params]]) -> tuple[int, list[str]]:
     """Queue experiments of the last commit.
+
+    Args:
+        grid: The points by name, as `checked` returns them.
 
     Returns:
         The number of queued experiments, and the names of those that were already queued or finished.
+
+    Raises:
+        Failure: DVC cannot queue a point, or an experiment has the name of a point and other values.
     """
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    head, present, queued = commit(), [], 0
+    head, present, queued = commit(), finished(grid), 0
     with Repo(main_root()) as repo:
         waiting = repo.experiments.celery_queue
         names = {entry.name for entry in (*waiting.iter_queued(), *waiting.iter_active()) if entry.baseline_rev == head}
-        names |= {name for name, (_, start) in refs.experiments().items() if start == head}
-        for point in grid:
-            name = name_of(point)
-            if name in names:
-                present.append(name)
+        present += [name for name in grid if name in names and name not in present]
+        for name, (point, _) in grid.items():
+            if name in present:
                 continue
-            repo.experiments.run(queue=True, name=name, params=[f"{key}={value}" for key, value in point.items()])
+            try:
+                repo.experiments.run(queue=True, name=name, params=[f"{key}={value}" for key, value in point.items()])
+            except DvcException as error:
+                reason = " ".join(str(error).split())
+                raise Failure(f"{name} is not queued ({queued} points were queued before it): {reason}") from error
             queued += 1
     return queued, present
+
+
+def finished(grid: Mapping[str, tuple[Point, Params]]) -> list[str]:
+    """Return the points of which the last commit has an experiment.
+
+    Raises:
+        Failure: An experiment has the name of a point and other values. params.yaml was changed since.
+    """
+    head, experiments = commit(), refs.experiments()
+    names = [name for name in grid if name in experiments and experiments[name][1] == head]
+    for name in names:
+        text = git("show", f"{experiments[name][0]}:params.yaml", root=main_root())
+        there = params_file.validate(params_file.parsed(text, name), name).model_dump()
+        here = grid[name][1].model_dump()
+        for key in sorted({*grid[name][1].training_keys(), "data", "evaluate"}):
+            if there.get(key) != here[key]:
+                raise Failure(
+                    f"{name}: an experiment of this name has {key} {plain(there.get(key))}, not {plain(here[key])}: "
+                    f"commit params.yaml, or remove the experiment with `dvc exp remove {name}`"
+                )
+    return names
 
 
 def checked(sweeps: Sequence[str], check_more: Callable[[Params, str], None]) -> dict[str, tuple[Point, Params]]:
@@ -123,6 +154,6 @@ def checked(sweeps: Sequence[str], check_more: Callable[[Params, str], None]) ->
 
 def queue_grid(sweeps: Sequence[str], check_more: Callable[[Params, str], None]) -> None:
     """Check every point of a grid, then queue the new ones. The arguments and errors are those of `checked`."""
-    queued, present = queue([point for point, _ in checked(sweeps, check_more).values()])
+    queued, present = queue(checked(sweeps, check_more))
     skipped = f" (already queued or finished: {', '.join(present)})" if present else ""
     print(f"{queued} queued{skipped}; `dvc queue start -j 2` runs them, two at a time")

@@ -11,7 +11,6 @@ from stages.base.paths import DATA, ROOT
 from stages.experiments.identity import code_digests
 from stages.experiments.lock import parameters, parse_lock, prepared, read_lock
 from stages.params.file import PARAMS, read
-from stages.params.schema import Params
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,8 @@ class Origin:
         return {**code_digests(), data["path"]: data["md5"]}
 
 
-def present_origin(params: Params) -> Origin:
+def present_origin() -> Origin:
     """Return the start of experiments that begin now.
-
-    Args:
-        params: params.yaml.
 
     Raises:
         Failure: There is no commit, or the prepared data are missing or made from other values of `data`.
@@ -45,6 +41,6 @@ def present_origin(params: Params) -> Origin:
     lock = ROOT / "dvc.lock"
     if not lock.is_file() or not (DATA / "summary.json").is_file():
         raise Failure("data/prepared or dvc.lock is missing: run `dvc repro prepare`")
-    if parameters(read_lock(ROOT), "prepare")["data"] != read(PARAMS)["data"]:
+    if parameters(read_lock(ROOT), "prepare").get("data") != read(PARAMS)["data"]:
         raise Failure("`data` in params.yaml has changed since data/prepared was made: run `dvc repro prepare`")
     return Origin(base, PARAMS.read_text(encoding="utf-8"), lock.read_text(encoding="utf-8"))

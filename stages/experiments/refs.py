@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -28,15 +28,15 @@ def checkout(revision: str) -> Iterator[Path]:
     """
     paths = ("params.yaml", "dvc.lock", "reports")
     archive = subprocess.run(
-        ["git", "archive", "--format=tar", revision, *paths], cwd=main_root(), capture_output=True, check=False
+        ["git", "archive", "--format=zip", revision, *paths], cwd=main_root(), capture_output=True, check=False
     )
     if archive.returncode:
         raise Incomplete(f"{revision[:7]}: {archive.stderr.decode(errors='replace').strip()}")
     scratch = main_root() / ".dvc" / "tmp"
     scratch.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
-            content.extractall(folder, filter="data")
+        with zipfile.ZipFile(io.BytesIO(archive.stdout)) as content:
+            content.extractall(folder)
         yield Path(folder)
 
 

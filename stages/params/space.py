@@ -48,6 +48,9 @@ class Dimension(BaseModel):
             raise ValueError("log and step exclude each other")
         if self.step is not None and not 0 < self.step <= self.high - self.low:
             raise ValueError(f"step {self.step} does not fit between low {self.low} and high {self.high}")
+        for bound in (self.low, self.high):
+            if self.step is None and rounded(bound) != bound:
+                raise ValueError(f"{bound} has more than {DIGITS} significant digits")
         return self
 
     def is_whole(self) -> bool:
@@ -68,8 +71,16 @@ class Dimension(BaseModel):
         return [self.low, min(self.low + step, self.high), self.high]
 
 
+def step_value(low: float, step: float, count: int) -> float:
+    """Return the number that is so many steps above the lowest one, without the error of the addition."""
+    return float(f"{low + step * count:.12g}")
+
+
 def rounded(value: Any) -> Any:
-    """Return a number with the four significant digits that params.yaml has, and any other value unchanged."""
+    """Return a number with the four significant digits that params.yaml has, and any other value unchanged.
+
+    It is for numbers between which there are no steps.
+    """
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 

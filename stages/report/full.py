@@ -87,7 +87,7 @@ def confirm_and_report(
 def _confirm(params: Params, evidence: Evidence, data: Mapping[str, Any]) -> Confirmation | None:
     if not params.tune.confirm_seeds:
         return None
-    origin = present_origin(params)
+    origin = present_origin()
     with open_launcher(params, origin) as launcher:
         repeater = open_repeater(params, origin, launcher)
         splits = None

@@ -53,7 +53,7 @@ class Training:
 def trainings(trials: Iterable[FrozenTrial], encoding: Encoding) -> list[Training]:
     """Return the trainings of the complete, pruned and running trials that say what they train.
 
-    Of more than MAX_TRAININGS, these are the best and the newest ones, and those that run.
+    Of more than MAX_TRAININGS that have ended, these are the best and the newest. Those that run come in addition.
     """
     result = []
     for trial in trials:
@@ -64,11 +64,13 @@ def trainings(trials: Iterable[FrozenTrial], encoding: Encoding) -> list[Trainin
         epochs = trial.user_attrs.get("epochs", max(len(curve), 1))
         is_running = trial.state == TrialState.RUNNING
         result.append(Training(encoding.row(trial.params), epochs, curve, end, is_running, not broken_limits(trial)))
-    if len(result) <= MAX_TRAININGS:
+    running = [training for training in result if training.is_running]
+    ended = [training for training in result if not training.is_running]
+    if len(ended) <= MAX_TRAININGS:
         return result
-    best = sorted(result, key=lambda training: (training.may_be_best, training.end or 0.0))[-MAX_TRAININGS // 2 :]
-    newest = [training for training in result if training.is_running or training not in best][-MAX_TRAININGS // 2 :]
-    return best + newest
+    best = sorted(ended, key=lambda training: (training.may_be_best, training.end or 0.0))[-MAX_TRAININGS // 2 :]
+    newest = [training for training in ended if training not in best][-MAX_TRAININGS // 2 :]
+    return best + newest + running
 
 
 def observations(trainings: Sequence[Training], keys: int) -> Observations:

@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from stages.params.space import Dimension, Point, rounded, same
+from stages.params.space import Dimension, Point, same, step_value
 
 MAX_LISTED = 10_000  # points of a space whose untried points are listed
 
@@ -33,11 +33,11 @@ def distribution(dimension: Dimension, whole: bool) -> BaseDistribution:
         return IntDistribution(
             int(dimension.low), int(dimension.high), log=dimension.log, step=int(dimension.step or 1)
         )
+    low, high = float(dimension.low), float(dimension.high)
     step = None if dimension.step is None else float(dimension.step)
-    high = float(dimension.high)
     if step is not None:  # Optuna would do the same, with a warning
-        high = dimension.low + step * math.floor((high - dimension.low) / step + 1e-9)
-    return FloatDistribution(float(dimension.low), rounded(high), log=dimension.log, step=step)
+        high = step_value(low, step, math.floor((high - low) / step + 1e-9))
+    return FloatDistribution(low, high, log=dimension.log, step=step)
 
 
 def values(distribution: BaseDistribution) -> Sequence[Any] | None:
@@ -50,7 +50,7 @@ def values(distribution: BaseDistribution) -> Sequence[Any] | None:
         return range(distribution.low, distribution.high + 1, distribution.step)
     if isinstance(distribution, FloatDistribution) and distribution.step is not None:
         steps = round((distribution.high - distribution.low) / distribution.step)
-        return [rounded(distribution.low + distribution.step * step) for step in range(steps + 1)]
+        return [step_value(distribution.low, distribution.step, step) for step in range(steps + 1)]
     return None
 
 

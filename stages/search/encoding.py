@@ -15,7 +15,7 @@ from stages.search.distributions import Distributions, values
 
 Floats = NDArray[np.float64]
 
-MAX_STEPS = 1000  # a range with more values counts as continuous
+MAX_STEPS = 1000  # a range of more whole numbers without a step counts as continuous
 ELSEWHERE = -1.0  # the number of a category that the space does not have
 
 
@@ -40,7 +40,10 @@ class Encoding:
         self.levels = np.array([column.levels for column in self._columns], float)
 
     def row(self, point: Mapping[str, Any]) -> Floats:
-        """Return a point as a row. A value outside the space becomes the nearest value of the space."""
+        """Return a point as a row.
+
+        A number outside the space becomes the nearest value of the space, and a category outside it ELSEWHERE.
+        """
         return np.array([column.number(point[key]) for key, column in zip(self.keys, self._columns, strict=True)])
 
     def is_complete(self, point: Mapping[str, Any]) -> bool:
@@ -137,6 +140,8 @@ def _column(distribution: BaseDistribution) -> _Categories | _Steps | _Range:
         )
         return _Steps(sorted(distribution.choices)) if numbers else _Categories(distribution.choices)
     assert isinstance(distribution, IntDistribution | FloatDistribution)
-    if listed is not None and (len(listed) == 1 or (not distribution.log and len(listed) <= MAX_STEPS)):
-        return _Steps(listed)
+    if listed is not None:
+        is_fine = isinstance(distribution, IntDistribution) and distribution.step == 1 and len(listed) > MAX_STEPS
+        if len(listed) == 1 or not (distribution.log or is_fine):
+            return _Steps(listed)
     return _Range(distribution.low, distribution.high, distribution.log, isinstance(distribution, IntDistribution))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from stages.base.failures import BadParams, Failure
-from stages.experiments import grid, refs
+from stages.experiments import grid
 from stages.experiments.finished import finished_trainings
 from stages.experiments.origin import Origin, present_origin
 from stages.params import file as params_file
@@ -45,11 +45,11 @@ def train_grid(sweeps: Sequence[str], check_more: Callable[[Params, str], None])
             f"{', '.join(others)}: `--now` varies training keys only, because it uses the prepared data as they are; "
             "leave it out to queue the points"
         )
-    origin = present_origin(params)
+    origin = present_origin()
     failed: dict[str, str] = {}
     with one_process():
         tasks = {name: _task(name, point, at, params) for name, (point, at) in points.items()}
-        finished = _finished(tasks, origin)
+        finished = _finished(tasks, grid.finished(points), origin)
         missing = {name: task for name, task in tasks.items() if name not in finished}
         reused = f"; finished before: {', '.join(finished.values())}" if finished else ""
         print(f"{len(missing)} of {len(tasks)} points to train{reused}", flush=True)
@@ -69,16 +69,27 @@ def _task(name: str, point: Mapping[str, str], at: Params, params: Params) -> Ta
     return Task(name, values, at.training(), LOGS / f"{name}.log", classes, threshold)
 
 
-def _finished(tasks: Mapping[str, Task], origin: Origin) -> dict[str, str]:
-    """Return the points that are trained and tested, each with its run: by its name, or by its arguments."""
+def _finished(tasks: Mapping[str, Task], names: Sequence[str], origin: Origin) -> dict[str, str]:
+    """Return the points that are trained and tested, each with the run that has its arguments.
+
+    Args:
+        tasks: The points by name.
+        names: Those of which an experiment of this commit has the name.
+        origin: The commit, the code and the data.
+
+    Raises:
+        Failure: An experiment with the name of a point was made from other data or code.
+    """
     trainings = finished_trainings(origin.made_of, origin.commit).trainings
     equal = {same(training.arguments): training.name for training in trainings if training.tested}
-    names = {name for name, (_, base) in refs.experiments().items() if base == origin.commit}
-    return {
-        name: name if name in names else equal[same(task.arguments)]
-        for name, task in tasks.items()
-        if name in names or same(task.arguments) in equal
-    }
+    finished = {name: equal[same(task.arguments)] for name, task in tasks.items() if same(task.arguments) in equal}
+    for name in names:
+        if name not in finished:
+            raise Failure(
+                f"{name}: an experiment of this name was made from other data or code: commit the changes, or remove "
+                f"the experiment with `dvc exp remove {name}`"
+            )
+    return finished
 
 
 def _mirror() -> None:

@@ -47,4 +47,4 @@ def changed_facts(identity: Mapping[str, Any], storage: RDBStorage) -> list[str]
     if not others:
         return []
     newest = max(others, key=lambda summary: summary._study_id).user_attrs[IDENTITY]
-    return [key for key in identity if identity[key] != newest.get(key)]
+    return [key for key in {**identity, **newest} if identity.get(key) != newest.get(key)]

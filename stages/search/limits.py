@@ -31,7 +31,7 @@ def constraints(costs: Mapping[str, float], limits: Limits) -> dict[str, float]:
 
 
 def why_none_keeps(complete: Sequence[FrozenTrial], limits: Limits) -> str:
-    """Return which limits no complete trial keeps, with the least cost of each, as text.
+    """Return all limits, each with the least cost of a trial, as text. Call it if no complete trial keeps them all.
 
     It is empty if there is no complete trial, or no limit.
     """

@@ -8,6 +8,7 @@ import uuid
 from datetime import datetime
 
 import psutil
+from filelock import FileLock
 from optuna.trial import FrozenTrial
 
 from stages.base import paths
@@ -19,7 +20,10 @@ def machine_name() -> str:
     """Return a name of this machine and this repository: machines may share a host name, or a folder."""
     file = paths.STUDIES / "machine"
     if not file.is_file():
-        write_atomic(file, uuid.uuid4().hex[:8])
+        paths.STUDIES.mkdir(exist_ok=True)
+        with FileLock(paths.STUDIES / "machine.lock"):
+            if not file.is_file():
+                write_atomic(file, uuid.uuid4().hex[:8])
     return f"{socket.gethostname()}-{file.read_text(encoding='utf-8')}"
 
 

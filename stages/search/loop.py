@@ -73,15 +73,15 @@ class Search:
 
     def _fill_pool(self) -> bool:
         """Give each free worker a trial, and return whether there may be more trials later."""
-        while self._pool.has_free_worker:
-            if self._has_ended or (self._deadline is not None and time.monotonic() > self._deadline):
-                return False
+        while not self._has_ended and (self._deadline is None or time.monotonic() < self._deadline):
+            if not self._pool.has_free_worker:
+                return True
             try:
                 trial = next_trial(self._study)
             except (Exhausted, Converged) as reason:
                 print(reason, flush=True)
                 self._has_ended = True
-                return False
+                break
             if trial is None:
                 return True
             name = trial.user_attrs["name"]
@@ -89,7 +89,7 @@ class Search:
             self._mirror.begin(self._frozen(trial))
             arguments = self._study.space.arguments(trial.params)
             self._pool.submit(Task(name, dict(trial.params), arguments, LOGS / f"{name}.log"))
-        return True
+        return False
 
     def _on_epoch(self, task: Task, epoch: EpochEnded) -> bool:
         """Record an epoch, and return whether to stop the trial."""

@@ -52,7 +52,7 @@ def ask(study: Study) -> Trial | None:
     _exclude_points(study, trials)
     if not any(trial.state == TrialState.WAITING for trial in trials):
         if untried(study.space.distributions, study.excluded) == []:
-            raise Exhausted("every point of tune.space has been tried")
+            raise Exhausted
         check_convergence(trials, study.patience, study.noise)
     trial = study.optuna_study.ask(fixed_distributions=dict(study.space.distributions))
     study.asked.add(trial.number)

@@ -28,7 +28,8 @@ class SearchSpace:
             key: distribution(dimension, params.whole(key) and dimension.is_whole())
             for key, dimension in params.tune.space.items()
         }
-        self.start: Point = {key: value for key, value in self._written.items() if key in self.distributions}
+        arguments = resolved(self._written)
+        self.start: Point = {key: arguments[key] for key in self.distributions if key in arguments}
 
     def arguments(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """Return all training arguments at a point."""

@@ -39,6 +39,7 @@ def recover_locked(study: Study) -> None:
     fail_stale_trials(study.optuna_study)
 
 
+@wait_for_storage
 def settle(study: Study, trial: Trial | FrozenTrial, kind: str, reason: str, is_machine_lost: bool = False) -> None:
     """End a trial that cannot go on.
 

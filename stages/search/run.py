@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from stages.base.files import write_atomic
 from stages.base.formatting import words
@@ -50,7 +50,7 @@ def run_study(folder: Path) -> None:
         Failure: There is no commit or no prepared data, the storage cannot be used, or the search was stopped.
     """
     params = params_file.load(check_more=check_arguments)
-    origin = present_origin(params)
+    origin = present_origin()
     digest = json.loads((DATA / "summary.json").read_text(encoding="utf-8"))["digest"]
     results = finished_trainings(origin.made_of, origin.commit)
 
@@ -59,8 +59,8 @@ def run_study(folder: Path) -> None:
     recover(study)
     new = study.add_results(results.trainings)
     start = study.space.point(params.training())
-    if start is not None and study.enqueue(start):
-        study.target = max(study.target, len(study.finished()) + 1)  # the best needs a result to be compared with
+    if start is not None and study.enqueue(start):  # the best needs a result to be compared with
+        study.target = max(study.target, sum(trial.state != TrialState.FAIL for trial in study.trials()))
     _print_start(study, params, new)
     mirror = StudyMirror(Subject(study.name, study.identity), study.lock)
     status = "KILLED"
@@ -125,8 +125,9 @@ def _conclude(study: Study, params: Params, before: float | None) -> None:
         print(checked)
     line = f"best: trial {best.number} ({words(best.params)}), mAP50 {best.value:.3f} on the validation split"
     if before is None:
+        where = "" if study.space.point(params.training()) is not None else " are outside tune.space and"
         print(
-            f"{line}; params.yaml is unchanged: its values are outside tune.space and have no result to compare with. "
+            f"{line}; params.yaml is unchanged: its values{where} have no result to compare with. "
             f"`dvc exp apply {best.user_attrs['name']}` takes the trial"
         )
     elif best.value <= before and not _beats_start_by_mean(study, best) and not _start_breaks_limits(study):

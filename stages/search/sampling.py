@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
 from stages.params.schema import Limits
-from stages.params.space import Point, rounded, same
+from stages.params.space import Point, rounded, same, step_value
 from stages.search.curves import trainings
 from stages.search.distributions import Distributions, PointKeys, untried
 from stages.search.encoding import Encoding
@@ -27,6 +27,9 @@ GAIN = "expected_gain"  # the attribute of a trial: the greatest expected gain w
 
 class Exhausted(Exception):
     """Every point of the space has been tried."""
+
+    def __init__(self) -> None:
+        super().__init__("every point of tune.space has been tried")
 
 
 class Sampler(BaseSampler):
@@ -125,4 +128,7 @@ class Sampler(BaseSampler):
 def _within(distribution: BaseDistribution, value: Any) -> Any:
     if not isinstance(distribution, FloatDistribution):
         return value
-    return min(max(rounded(value), distribution.low), distribution.high)
+    low, step = distribution.low, distribution.step
+    if step is not None:
+        return step_value(low, step, round((value - low) / step))
+    return min(max(rounded(value), low), distribution.high)

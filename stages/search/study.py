@@ -206,12 +206,12 @@ class Study:
 
     @wait_for_storage
     def enqueue(self, point: Point) -> bool:
-        """Put a point before all others, and return whether it is new. A point that has a trial is left out."""
+        """Put a point that has no trial yet before all others, and return whether the point waits for its turn."""
         with self.lock():
-            if same(point) in {fixed_key(trial) for trial in self.trials()}:
-                return False
-            self.optuna_study.enqueue_trial(point, user_attrs={"source": "enqueued"})
-        return True
+            states = [trial.state for trial in self.trials() if fixed_key(trial) == same(point)]
+            if not states:
+                self.optuna_study.enqueue_trial(point, user_attrs={"source": "enqueued"})
+        return not states or TrialState.WAITING in states
 
     # While a trial runs -----------------------------------------------------------------------------------------------
 
@@ -278,9 +278,12 @@ class Study:
             for name, over in (over_limits or {}).items():  # set_constraint of a FrozenTrial does not store it
                 self.storage.set_trial_system_attr(trial._trial_id, f"{_CONSTRAINTS_KEY}:{name}", over)
             self.optuna_study.tell(trial.number, value, state)
-        except TrialEnded:  # if the state is right, an earlier attempt came through and its answer was lost
-            if self.trials()[trial.number].state != state:
+        except (TrialEnded, ValueError) as error:  # `tell` raises ValueError for a trial that has failed
+            now = self.trials()[trial.number].state
+            if not now.is_finished():
                 raise
+            if now != state:  # else an earlier attempt came through, and its answer was lost
+                raise TrialEnded(f"trial {trial.number} is {now.name.lower()}") from error
 
 
 def fixed_key(trial: FrozenTrial) -> tuple[tuple[str, str], ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.params.space import Point
 from stages.search.curves import Training, observations
-from stages.search.encoding import Encoding, Floats
+from stages.search.encoding import ELSEWHERE, Encoding, Floats
 from stages.search.forecast import Forecast, Observations, expected_improvement
 from stages.search.limits import Feasibility
 
@@ -34,12 +34,15 @@ class Suggestion:
     gain: float
 
 
-def fullest(start: Point, encoding: Encoding) -> Floats:
+def fullest(start: Point, encoding: Encoding) -> Floats | None:
     """Return the point of params.yaml, with the most epochs and pixels of the space, as a row.
 
-    It is the second setting of a study. A model that knows a single result cannot do better.
+    It is the second setting of a study. A model that knows a single result cannot do better. If params.yaml has a
+    category that the space does not have, there is no such point, and this is None.
     """
     row = encoding.row(start)
+    if ELSEWHERE in row:
+        return None
     return np.where([key in FIDELITIES for key in encoding.keys], 1.0, row)
 
 

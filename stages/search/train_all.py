@@ -55,6 +55,7 @@ def train_all(
             if pool.is_repeated_failure(outcome):
                 for other in waiting:
                     _give_up(other, "not started: the trainings before it failed", failed)
+                left -= len(waiting)
                 waiting.clear()
 
 

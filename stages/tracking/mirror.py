@@ -18,9 +18,11 @@ class Mirror:
         self._store: Store | None = None
         self._run: Run | None = None
         self._has_failed = False
+        self._is_missed = False  # whether an earlier run of this name is still to be mirrored
 
     def begin(self, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
         """Open the run in MLflow. If a run of that name has other parameters, open a new one."""
+        self._is_missed = pending(self.name).is_file()
         note(self.name, warned=False)
 
         def work() -> None:
@@ -36,11 +38,11 @@ class Mirror:
             self._try(lambda: run.log(points))
 
     def end(self, status: str) -> None:
-        """Close the run as FINISHED or FAILED."""
+        """Close the run as FINISHED or FAILED. A run that was complete before stays as it is."""
         if self._run is not None:
             run = self._run
             self._try(lambda: run.end(status))
-        if status == "FAILED":  # DVC keeps nothing of a failed run, so it cannot be mirrored later
+        if status == "FAILED" and not self._is_missed:  # DVC keeps nothing of a failed run: it cannot be mirrored later
             pending(self.name).unlink(missing_ok=True)
 
     def write(self, record: Record) -> Store | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from stages.base.failures import Failure
 from stages.tracking.missed import note, noted
 from stages.tracking.store import unusable
 
@@ -26,7 +27,7 @@ class Outage:
 
 @contextmanager
 def tolerated(warning: str, runs: Sequence[str] = (), is_silent: bool = False) -> Iterator[Outage]:
-    """Use MLflow in a block of code. If MLflow fails, warn once, note what it has missed, and go on after the block.
+    """Use MLflow in a block of code. If that fails, warn once, note what MLflow has missed, and go on after the block.
 
     Args:
         warning: The warning; `{}` in it stands for the reason.
@@ -41,7 +42,7 @@ def tolerated(warning: str, runs: Sequence[str] = (), is_silent: bool = False) -
     try:
         yield outage
     except Exception as error:  # a store, a driver or a proxy may raise anything, and the run matters more
-        outage.error, outage.message = error, unusable(error)
+        outage.error, outage.message = error, str(error) if isinstance(error, Failure) else unusable(error)
         was_warned = bool(runs) and bool(noted(runs[0]).get("warned"))
         for run in runs:
             note(run, warned=True)

@@ -208,8 +208,8 @@ def _make_database(uri: str) -> None:
 class Run:
     """A run in MLflow that is being written: an existing one if parameters, data and results agree, else a new one.
 
-    A finished run with other parameters, data or results stays as it is, and a new run gets the same name. Such an
-    unfinished run is deleted: nothing refers to it.
+    A complete run stays as it is. If its parameters, data or results are other ones, a new run gets the same name. An
+    incomplete run with other ones is deleted: nothing refers to it.
     """
 
     def __init__(
@@ -237,10 +237,12 @@ class Run:
         self._logged: dict[tuple[str, int], float] = {}
         if existing is not None and self._agrees(existing):
             self.id: str = existing.info.run_id
+            self._is_complete = "content" in existing.data.tags
             for key in existing.data.metrics:
                 for point in self._client.get_metric_history(self.id, key):
                     self._logged[key, point.step] = point.value
-            self._describe()
+            if not self._is_complete:
+                self._describe()
         else:
             self._begin(existing)
 
@@ -268,13 +270,14 @@ class Run:
         self._logged |= new
 
     def end(self, status: str) -> None:
-        """Close the run as FINISHED or FAILED. A closed run can still be written."""
-        self._client.set_terminated(self.id, status)
+        """Close the run as FINISHED or FAILED, unless it was complete before. A closed run can still be written."""
+        if not self._is_complete:
+            self._client.set_terminated(self.id, status)
 
     def _begin(self, replaced: Any | None) -> None:
         if replaced is not None and "content" not in replaced.data.tags:
             self._client.delete_run(replaced.info.run_id)
-        self._logged = {}
+        self._logged, self._is_complete = {}, False
         self.id = self._client.create_run(self._experiment, run_name=self._name, tags=self._nested).info.run_id
         self._describe()
 

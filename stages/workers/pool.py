@@ -43,6 +43,7 @@ class WorkerPool:
         self._free: list[Worker] = []  # those that have worked come first
         self._running: dict[Worker, Task] = {}
         self._heard: dict[Worker, float] = {}  # when a worker got its task, or reported an epoch
+        self._shared: set[str] = set()  # the names of running tasks that have shared their card at any moment
         self._alone: dict[str, list[Task]] = {}  # tasks that get a card to themselves, one after another, by card
         self._failures = ("", 0)  # the kind of the last failures, and their number
         self.parent_command = ParentCommand()
@@ -182,6 +183,10 @@ class WorkerPool:
 
     def _give(self, task: Task, worker: Worker) -> None:
         self._free.remove(worker)
+        beside = {other.name for place, other in self._running.items() if worker.card and place.card == worker.card}
+        self._shared.discard(task.name)
+        if beside:
+            self._shared |= {task.name, *beside}
         self._running[worker], self._heard[worker] = task, time.monotonic()
         worker.send(task)
 
@@ -189,15 +194,15 @@ class WorkerPool:
         if isinstance(outcome, Failed) and outcome.kind in ("lost", "stalled"):
             worker.end()
             return
-        if isinstance(outcome, Failed) and outcome.kind in ("crashed", "refused"):
-            worker.restart()  # its process is dead, or may be damaged
+        if isinstance(outcome, Failed) and outcome.kind in ("crashed", "refused", "out of memory"):
+            worker.restart()  # its process is dead, may be damaged, or keeps the memory
         self._free.insert(0, worker)
 
     def _is_final(self, task: Task, card: str, outcome: Outcome) -> bool:
         """Return whether a task is over. If not, it waits for the card that it has shared."""
         waiting = self._alone.get(card, [])
-        was_alone = task in waiting or not any(other.card == card for other in self._running)
-        is_final = was_alone or not (card and isinstance(outcome, Failed) and outcome.kind == "out of memory")
+        is_out_of_memory = isinstance(outcome, Failed) and outcome.kind == "out of memory"
+        is_final = not (is_out_of_memory and task.name in self._shared)
         if task in waiting:
             waiting.remove(task)
         elif not is_final:

@@ -226,7 +226,7 @@ def folder_name(number: int) -> str:
 
 def remove_stale_folders(work: Path) -> None:
     """Remove the folders of workers whose process was killed on this machine."""
-    for folder in work.glob(f"{socket.gethostname()}-*-*"):
-        pid = int(folder.name.split("-")[-2])
-        if pid == os.getpid() or not psutil.pid_exists(pid):
+    for folder in work.glob("*-*-*"):
+        host, pid, _ = folder.name.rsplit("-", 2)  # the name of a host may have a - too
+        if host == socket.gethostname() and (int(pid) == os.getpid() or not psutil.pid_exists(int(pid))):
             shutil.rmtree(folder, ignore_errors=True)

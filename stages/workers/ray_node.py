@@ -11,9 +11,9 @@ import io
 import os
 import shutil
 import sys
-import tarfile
 import time
 import uuid
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -101,7 +101,7 @@ class RayTrainer:
         """Add a part of the data.
 
         Args:
-            shard: A tar archive.
+            shard: A zip archive.
             digest: Its SHA-256, in hexadecimal.
         """
         if hashlib.sha256(shard).hexdigest() != digest:
@@ -109,8 +109,8 @@ class RayTrainer:
         if self._partial is None:
             self._partial = self._data.with_name(f"{self._data.name}.{uuid.uuid4().hex[:8]}.partial")
             self._partial.mkdir(parents=True)
-        with tarfile.open(fileobj=io.BytesIO(shard)) as archive:
-            archive.extractall(self._partial, filter="data")
+        with zipfile.ZipFile(io.BytesIO(shard)) as archive:
+            archive.extractall(self._partial)
 
     def complete_data(self, files: int) -> None:
         """Put the data in their place when all parts are there.

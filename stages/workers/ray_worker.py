@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import traceback
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -123,16 +124,19 @@ class RayWorker:
 
     def _saved(self, done: Done, files: Mapping[str, bytes]) -> Message:
         """Save the results as an experiment of DVC, as a local worker does itself."""
-        try:
-            with output_to(self._task.log):  # DVC prints what it does
+        with output_to(self._task.log):  # DVC prints what it does
+            try:
                 if self._workshop is None:
                     self._workshop = Workshop(self._folder / "files", self._origin)
                 self._workshop.clear(self._task.values)
                 for name, content in files.items():
                     write_atomic(self._workshop.root / name, content)
                 self._workshop.save(self._task.name, self._task.stages)
-        except Failure as failure:
-            return Failed("refused", str(failure), done.train_seconds)
+            except Failure as failure:
+                return Failed("refused", str(failure), done.train_seconds)
+            except Exception as error:  # the study decides whether to go on
+                traceback.print_exc()
+                return Failed("crashed", f"{type(error).__name__}: {error}", done.train_seconds)
         return done
 
     def _lost(self, failure: Failed) -> Failed:

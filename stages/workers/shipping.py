@@ -9,8 +9,8 @@ import hashlib
 import io
 import json
 import shutil
-import tarfile
 import threading
+import zipfile
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,14 +71,14 @@ def send_data(actor: Any) -> None:
 
 
 def shards(folder: Path, files: list[Path], size: int = SHARD) -> Iterator[bytes]:
-    """Yield tar archives of files, each of about `size` bytes. Paths in them are relative to the folder."""
+    """Yield zip archives of files, each of about `size` bytes. Paths in them are relative to the folder."""
     waiting = deque(files)
     while waiting:
         buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w", dereference=True) as archive:  # DVC may have linked the files
+        with zipfile.ZipFile(buffer, "w", strict_timestamps=False) as archive:  # images do not get smaller
             while waiting and buffer.tell() < size:
                 file = waiting.popleft()
-                archive.add(file, file.relative_to(folder).as_posix())
+                archive.write(file, file.relative_to(folder).as_posix())
         yield buffer.getvalue()
 
 

@@ -123,13 +123,14 @@ def run(completed: Pipeline) -> dict[str, Any]:
 
 def test_the_artifacts_are_the_results_that_the_stages_wrote(completed: Pipeline, run: dict[str, Any]) -> None:
     assert run["status"] == "completed"
-    assert run["steps"] == dict.fromkeys(("prepare", "train", "evaluate", "decide"), "completed")
+    assert run["steps"] == dict.fromkeys(("prepare", "train", "evaluate", "export", "decide"), "completed")
     project = completed.project
     assert run["artifacts"] == {
         "data": json.loads(project.text("reports/data/summary.json")),
         "validation": json.loads(project.text("reports/train/metrics.json")),
         "model": run["artifacts"]["model"],
         "test": json.loads(project.text("reports/evaluate/metrics.json")),
+        "exported": json.loads(project.text("reports/export/metrics.json")),
         "decision": project.text("reports/decision.md"),
     }
     assert run["artifacts"]["model"]["path"] == "models/best.pt"

@@ -179,8 +179,16 @@ def test_a_second_signal_leaves_no_worker_behind(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_training_that_has_no_memory_alone_either_has_failed() -> None:
-    launcher = MemoryLauncher(lambda worker, task: [MEMORY], cards=["gpu 0", "gpu 0"])
+    given: list[str] = []
+
+    def answers(worker: MemoryWorker, task: Task) -> list[Message]:
+        given.append(task.name)
+        return [MEMORY]
+
+    launcher = MemoryLauncher(answers, cards=["gpu 0", "gpu 0"])
     assert sorted(outcomes(launcher, "a", "b")) == [("a", MEMORY), ("b", MEMORY)]
+    assert sorted(given) == ["a", "a", "b", "b"], "each was tried with the others, and then alone"
+    assert all(worker.was_restarted for worker in launcher.workers if worker.card)
     alone = MemoryLauncher(lambda worker, task: [MEMORY])
     assert outcomes(alone, "a") == [("a", MEMORY)]
 
