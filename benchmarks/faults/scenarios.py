@@ -12,7 +12,6 @@ from pathlib import Path
 from tests.helpers.project import Project, copied, make_project
 
 STAGES = (sys.executable, "-m", "stages")
-AWAY = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}  # nothing listens there
 EPOCH = {"QUICK_SECONDS": "0.1"}  # so long takes an epoch of a quick training
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from stages.base.failures import Failure
 from stages.base.tables import read_cell
+from stages.experiments.names import OWN_SOURCES
 from stages.params.resolution import resolved
 from stages.params.schema import Limits
 from stages.params.space import Dimension, Point, same
 
 SMALL = 5  # trials: the best of fewer is little better than chance
 CONFIRMED = ("role", "name", "seed", "mAP50", "test_mAP50", "seconds", "ms_per_image", "reason")  # confirmation.csv
-OWN_SOURCES = ("sampler", "enqueued")  # of trials that the study itself has trained
 
 
 @dataclass(frozen=True)
@@ -237,6 +237,8 @@ def _rows(path: Path, keys: Sequence[str], missing: list[str]) -> list[tuple[Row
         with path.open(encoding="utf-8", newline="") as file:
             for line, cells in enumerate(csv.DictReader(file), start=2):
                 try:
+                    if None in cells:
+                        raise ValueError("more cells than columns")
                     rows.append((_row(cells, keys), cells))
                 except (LookupError, TypeError, ValueError):
                     missing.append(f"{path.name}, line {line}: this row cannot be read")

@@ -23,7 +23,7 @@ from stages.experiments import refs
 from stages.params.schema import Threshold
 from stages.tracking import record, registry
 from stages.tracking.logged_model import MODEL, Proposal
-from stages.tracking.record import Record
+from stages.tracking.record import DIGEST_TAG, Record
 from stages.tracking.store import Store
 
 # Ultralytics and torch raise these for a file without weights, and for weights that do not fit the data.
@@ -113,7 +113,7 @@ def promote(store: Store, candidate: Candidate) -> str:
         tags = {
             "dvc.experiment": model.name if model.role != "as is" else "",
             "run": model.name,
-            "data.digest": candidate.data,
+            DIGEST_TAG: candidate.data,
             "git.commit": candidate.commit,
             "test_mAP50": f"{model.tested}",
             "imgsz": f"{candidate.imgsz}",
@@ -218,7 +218,7 @@ def _gain(store: Store, staged: registry.Staged, staged_map50: float, candidate:
 def _tested(store: Store, staged: registry.Staged, candidate: Candidate, folder: Path) -> float | str:
     """Return mAP50 of the model in staging on the test split, or the reason why it cannot be measured."""
     recorded = staged.tags.get("test_mAP50")
-    if recorded and staged.tags.get("data.digest") == candidate.data:
+    if recorded and staged.tags.get(DIGEST_TAG) == candidate.data:
         return float(recorded)
     from stages.detector.evaluation import evaluate  # imports torch, which a model measured on the same data needs not
 

@@ -48,9 +48,9 @@ class Decision:
         verdict: Whether the best is better than the baseline; None if they cannot be compared.
         detectable: The true difference that so many seeds and images detect in 80 of 100 cases; None if it is not
             known.
-        recommended: The pretrained model without training, if no training is distinguishably better. Else the cheapest
-            setting that keeps the limits and is not distinguishably worse than the best. None without repeats, or if
-            the repeats of the best break a limit.
+        recommended: The cheapest setting that keeps the limits and is not distinguishably worse than the best. If the
+            trainings started from pretrained weights, it must be distinguishably better than these; if there is no
+            such setting, it is the pretrained model without training. None if nothing keeps the limits.
         model: The model to use: the repeat of the recommended setting that is best on the validation split. If the
             repeats have other splits, the one that has the split of the search, so that its results can be compared.
         over_as_is: mAP50 of the best minus mAP50 of the pretrained model without training, over the seeds; None if one
@@ -103,9 +103,9 @@ def decide(confirmation: Confirmation, as_is: AsIs | None = None, limits: Limits
     if as_is is not None and results:
         gains = {role: comparison.minus_as_is(confirmation.of(role), as_is) for role in results}
         over_as_is = gains.get("best")
-        useful = {role for role, over in gains.items() if verdict_of(over) == "better"}
+        useful = {role for role, over in gains.items() if verdict_of(over) == "better" and not results[role].breaks}
         results = {"as is": _without_training(as_is, over_as_is, comparison, limits), **results}
-    recommended = _recommended(results, useful) if useful else results.get("as is")
+    recommended = _recommended(results, useful) or results.get("as is")
     if recommended is not None and recommended.breaks:
         recommended = None
     repeats = confirmation.of(recommended.setting.role) if recommended else []
@@ -164,7 +164,7 @@ def _without_training(
 
 
 def _recommended(results: Mapping[Role, SettingResult], useful: Collection[Role]) -> SettingResult | None:
-    """Return the cheapest setting that keeps the limits and is not distinguishably worse than the best, or None.
+    """Return the cheapest useful setting that keeps the limits and is not distinguishably worse than the best, or None.
 
     Of settings that cost the same, it is the one with the greatest mean on the test split.
 
@@ -172,15 +172,15 @@ def _recommended(results: Mapping[Role, SettingResult], useful: Collection[Role]
         results: The results by role.
         useful: The settings that are distinguishably better than no training. Another setting is not worth its cost.
     """
-    if "best" not in results:
-        return None
     good = [
         result
         for role, result in results.items()
         if role in useful
         and not result.breaks
         and (role == "best" or (result.minus_best is not None and verdict_of(result.minus_best) != "worse"))
-    ] or [results["best"]]
+    ]
+    if not good:
+        return None
     limit = min(result.seconds for result in good) / CHEAPER
     return max((result for result in good if result.seconds <= limit), key=lambda result: result.tested.mean)
 

@@ -172,7 +172,7 @@ def _curve(content: bytes | None) -> tuple[float, ...]:
     try:
         rows = list(csv.DictReader(io.StringIO((content or b"").decode()), delimiter="\t"))
         by_epoch = {int(row["step"]): float(row["mAP50"]) for row in rows}
-    except (LookupError, TypeError, ValueError):  # a training without its curve is a training as well
+    except (LookupError, TypeError, ValueError, csv.Error):  # a training without its curve is a training as well
         return ()
     values = tuple(by_epoch[epoch] for epoch in sorted(by_epoch))
     is_whole = list(by_epoch) == list(range(1, len(rows) + 1)) and all(map(math.isfinite, values))

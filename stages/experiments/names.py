@@ -7,6 +7,9 @@ import re
 AS_IS = ("as_is_mAP50", "as_is_test_mAP50")
 """mAP50 of the pretrained model before the training, on the validation and on the test split, in metrics.json."""
 
+OWN_SOURCES = ("sampler", "enqueued")
+"""The sources of the trials that a study has trained itself."""
+
 
 def trial_name(study: str, number: int) -> str:
     """Return the name of a trial."""

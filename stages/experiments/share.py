@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -92,29 +93,36 @@ class _Cache:
 
     def records(self) -> dict[str, bytes]:
         """Return the content of the records by their path."""
-        paths = (path for path in self._top.glob("runs/*/*/*") if path.suffix != ".partial")
-        return {path.relative_to(self._top).as_posix(): path.read_bytes() for path in paths}
+        records = {}
+        for path in self._top.glob("runs/*/*/*"):
+            if "." in path.name:  # a file that DVC is writing
+                continue
+            with suppress(FileNotFoundError):  # DVC has just replaced the record
+                records[path.relative_to(self._top).as_posix()] = path.read_bytes()
+        return records
 
     def write(self, record: str, content: bytes) -> None:
         write_atomic(self._top / record, content)
 
     def files(self, record: bytes) -> set[str] | None:
-        """Return the MD5 of all files that a run needs; None if the cache does not have all of them."""
+        """Return the MD5 of all files that a run needs; None if its record is damaged or the cache lacks a file."""
         needed = self._named(record)
-        return needed if all(map(self._files.exists, needed)) else None
+        return needed if needed is not None and all(map(self._files.exists, needed)) else None
 
     def missing(self, records: Iterable[bytes]) -> set[str]:
         """Return the MD5 of files that runs need and the cache does not have.
 
         The files in a folder are included only if the cache has the list of the folder.
         """
-        return {digest for record in records for digest in self._named(record) if not self._files.exists(digest)}
+        named = (digest for record in records for digest in self._named(record) or ())
+        return {digest for digest in named if not self._files.exists(digest)}
 
-    def _named(self, record: bytes) -> set[str]:
+    def _named(self, record: bytes) -> set[str] | None:
+        """Return the MD5 of the files that a record names; None if it is damaged."""
         try:
             digests = {out["md5"] for out in yaml.safe_load(record)["outs"] if "md5" in out}
         except (yaml.YAMLError, TypeError, KeyError):  # DVC itself deletes a damaged record
-            return set()
+            return None
         folders = [digest for digest in digests if digest.endswith(".dir") and self._files.exists(digest)]
         lists = (json.loads(Path(self._files.oid_to_path(digest)).read_bytes()) for digest in folders)
         return digests | {entry["md5"] for entries in lists for entry in entries}
@@ -139,7 +147,8 @@ class _Remote:
         """Return the paths of the records in the remote."""
         top = f"{self._top}/runs"
         self._files.invalidate_cache()
-        return {self._record(path) for path in self._try(lambda: self._files.find(top))}
+        found = self._try(lambda: self._files.find(top, detail=True))
+        return {self._record(path) for path, facts in found.items() if facts["size"]}  # a kill may leave an empty file
 
     def read(self, records: Iterable[str]) -> dict[str, bytes]:
         """Return the content of records by their path."""

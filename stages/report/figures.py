@@ -79,7 +79,7 @@ def slices(evidence: Evidence, noise: Noise | None) -> bytes:
     complete = evidence.complete
     pruned = [row for row in evidence.finished if row.state == "pruned"]
     for axis, key in zip(axes, keys, strict=False):
-        places, ticks = _places(key, evidence.trials)
+        places, ticks = _places(key, [*complete, *pruned])
         alpha = 0.8 if len(complete) < 200 else 0.3
         if best is not None and best.value is not None and noise is not None:
             low = best.value - noise.margin()

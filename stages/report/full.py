@@ -107,7 +107,7 @@ def _measure_as_is(params: Params, evidence: Evidence, splits: Splits | None, mi
         as_is = measure_best([{**params.training(), **point} for point in points], DATA, code)
         if as_is is None or splits is None:
             return as_is
-        arguments = {**params.training(), "imgsz": as_is.imgsz}
+        arguments = {**params.training(), "model": as_is.model, "head": as_is.head, "imgsz": as_is.imgsz}
         by_seed = {seed: measure(arguments, folder, code) for seed, folder in splits.folders.items()}
         return replace(as_is, by_seed={seed: result.tested for seed, result in by_seed.items() if result is not None})
     except Exception as error:  # missing data or weights, too little memory: the finished repeats must not be lost

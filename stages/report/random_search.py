@@ -1,7 +1,7 @@
 """Random search at equal cost, predicted: what points drawn from the whole space would have given.
 
-No random search runs beside a study. A model that is fitted to all trials predicts it, and leave-one-out tells the
-error of that model.
+No random search runs beside a study. A model that is fitted to the trials, of many to the newest, predicts it, and
+leave-one-out tells the error of that model.
 """
 
 from __future__ import annotations

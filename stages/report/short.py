@@ -6,11 +6,12 @@ import hashlib
 import json
 from typing import Any
 
+from stages.base import paths
 from stages.base.formatting import markdown_table, plain, words
-from stages.base.paths import REPORTS
+from stages.base.paths import REPORTS, ROOT
 from stages.params.space import same
 
-DECISION, FIGURES, CONFIRMATION = REPORTS / "decision.md", REPORTS / "figures", REPORTS / "confirmation.csv"
+DECISION, FIGURES, CONFIRMATION = ROOT / paths.DECISION, ROOT / paths.FIGURES, ROOT / paths.CONFIRMATION
 NEXT = "`dvc exp run tune` runs a study"
 
 

@@ -29,14 +29,12 @@ def distribution(dimension: Dimension, whole: bool) -> BaseDistribution:
         return CategoricalDistribution(dimension.choices)
     assert dimension.low is not None
     assert dimension.high is not None
-    if whole:
-        return IntDistribution(
-            int(dimension.low), int(dimension.high), log=dimension.log, step=int(dimension.step or 1)
-        )
     low, high = float(dimension.low), float(dimension.high)
     step = None if dimension.step is None else float(dimension.step)
     if step is not None:  # Optuna would do the same, with a warning
         high = step_value(low, step, math.floor((high - low) / step + 1e-9))
+    if whole:
+        return IntDistribution(int(low), int(high), log=dimension.log, step=int(step or 1))
     return FloatDistribution(low, high, log=dimension.log, step=step)
 
 

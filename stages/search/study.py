@@ -18,6 +18,7 @@ from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from stages.experiments.finished import FinishedTraining
+from stages.experiments.names import AS_IS
 from stages.params.schema import Params
 from stages.params.space import Point, same
 from stages.search.convergence import RULE_OF_THUMB
@@ -292,5 +293,6 @@ def fixed_key(trial: FrozenTrial) -> tuple[tuple[str, str], ...]:
 
 
 def quality(training: FinishedTraining) -> dict[str, float]:
-    """Return the metrics of a training, and its cost, without its seconds and its number of epochs."""
-    return {key: value for key, value in training.metrics.items() if key not in ("train_seconds", "step")}
+    """Return what a training has reached and costs, without its seconds, its epochs, and the model before it."""
+    left_out = ("train_seconds", "step", *AS_IS)
+    return {key: value for key, value in training.metrics.items() if key not in left_out}

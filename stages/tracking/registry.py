@@ -5,7 +5,6 @@ When staging moves to another version, the tag `previous` of that version names 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from stages.base.failures import Failure
+from stages.base.files import md5
 from stages.tracking.logged_model import MODEL, WEIGHTS, Proposal, log_model
 from stages.tracking.missed import HOME
 from stages.tracking.store import Store, Unreachable, unusable
@@ -93,8 +93,7 @@ def register(target: Store, proposal: Proposal) -> str:
     Raises:
         Unreachable: MLflow cannot be used.
     """
-    weights = hashlib.md5(proposal.weights.read_bytes()).hexdigest()
-    model = {"weights": weights, "threshold": f"{proposal.confidence}"}
+    model = {"weights": md5(proposal.weights), "threshold": f"{proposal.confidence}"}
     with FileLock(HOME / "registry.lock"):  # else two runs that end at the same time would both get the same `previous`
         held = staged(target)
         if held is not None and is_model(held, model):

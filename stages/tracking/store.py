@@ -187,6 +187,12 @@ class Store:
             self.client.delete_run(other.info.run_id)
         return first
 
+    def log_params(self, run: str, params: Mapping[str, str]) -> None:
+        """Add parameters to a run. A long value is cut."""
+        new = [Param(key, value[:LONGEST]) for key, value in params.items()]
+        for start in range(0, len(new), 100):  # MLflow takes at most 100 at once
+            self.client.log_batch(run, params=new[start : start + 100])
+
     def attach(self, run: str, files: Mapping[str, Path | bytes]) -> None:
         """Add files to a run, or their content, by their path among its artifacts."""
         with tempfile.TemporaryDirectory(dir=HOME) as folder:  # MLflow keeps the names that the files have
@@ -282,9 +288,7 @@ class Run:
         self._describe()
 
     def _describe(self) -> None:
-        params = [Param(key, value[:LONGEST]) for key, value in self._params.items()]
-        for start in range(0, len(params), 100):
-            self._client.log_batch(self.id, params=params[start : start + 100])
+        self._store.log_params(self.id, self._params)
         self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in self._tags.items()])
         if digest := self._tags.get(DIGEST_TAG):
             self._store.log_dataset(self.id, digest)

@@ -15,12 +15,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric
 from optuna.trial import FrozenTrial, TrialState
 
 from stages.base.failures import Failure
 from stages.base.git import experiment_name
 from stages.experiments import refs
+from stages.experiments.names import OWN_SOURCES
 from stages.services.storage import FINISHED, OBJECTIVE, broken_limits, wait_for_storage
 from stages.tracking import record
 from stages.tracking.missed import note, pending
@@ -59,7 +60,7 @@ class Subject:
 
 def is_own(trial: FrozenTrial) -> bool:
     """Return whether the study has trained a trial itself, so that the result is not that of another run."""
-    return trial.user_attrs.get("source", "sampler") in ("sampler", "enqueued") and "name" in trial.user_attrs
+    return trial.user_attrs.get("source", "sampler") in OWN_SOURCES and "name" in trial.user_attrs
 
 
 def catch_up(
@@ -134,8 +135,7 @@ def _write_parent(
             points.append(Metric(BEST, best, int(_end(trial) * 1000), count))
     about = record.flat({"fixed": subject.identity["fixed"], "space": subject.identity["space"]})
     logged_params = client.get_run(run).data.params
-    new_params = [Param(key, value) for key, value in about.items() if key not in logged_params]
-    client.log_batch(run, params=new_params[:100])  # MLflow takes at most 100 at once
+    target.log_params(run, {key: value for key, value in about.items() if key not in logged_params})
     for start in range(0, len(points), 1000):
         client.log_batch(run, metrics=points[start : start + 1000])
     for key, value in {DIGEST_TAG: subject.identity["data"], "dvc.stage": "study"}.items():
@@ -151,7 +151,7 @@ def _end(trial: FrozenTrial) -> float:
 
 
 class StudyMirror:
-    """The mirror of the running study. A thread of its own writes it, so that training never waits for a server.
+    """The mirror of the running study. A thread of its own writes it, so that no training waits for a server.
 
     After the first failure of MLflow it warns once, and then does nothing; `.mlflow/pending/` has a note of the study.
     """

@@ -99,7 +99,7 @@ class Failed:
         kind: `out of memory`, `not a number`, `refused` or `crashed`; `stalled`, if the training reported nothing for
             `tune.stall` seconds; or `lost`, if the machine of the worker is gone.
         reason: For the user.
-        seconds: Since the start of the task; 0 if the worker has died.
+        seconds: How long the task has taken; 0 if the worker has died.
     """
 
     kind: str

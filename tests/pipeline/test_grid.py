@@ -49,6 +49,14 @@ def test_points_are_trained_once_and_are_experiments_with_test_metrics_and_runs_
     table = csv.DictReader(io.StringIO(project.text("reports/comparison.csv")))
     assert all(row["test_mAP50"] for row in table if row["kind"] == "grid")
     assert "MLflow has every run that DVC keeps" in project.run(sys.executable, "-m", "stages", "sync").stdout
+    project.replace("params.yaml", "lr0: 0.002", "lr0: 0.003")
+    for way in (["--now"], []):
+        refused = project.run(*GRID, "epochs=1,2", "imgsz=32", *way, check=False)
+        assert (refused.returncode, refused.stderr) == (
+            1,
+            "error: epochs-1_imgsz-32: an experiment of this name has lr0 0.002, not 0.003: commit params.yaml, or "
+            "remove the experiment with `dvc exp remove epochs-1_imgsz-32`\n",
+        )
 
 
 def test_a_killed_grid_goes_on_where_it_was(quick: Project) -> None:

@@ -30,3 +30,12 @@ def test_without_a_study_there_is_nothing_to_read_and_a_damaged_one_is_named(tmp
     (tmp_path / "study.json").write_text("damaged", encoding="utf-8")
     with pytest.raises(evidence.Damaged):
         evidence.read(tmp_path)
+
+
+def test_a_row_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text(json.dumps(STUDY), encoding="utf-8")
+    (tmp_path / "trials.csv").write_text("number\n", encoding="utf-8")
+    (tmp_path / "compared.csv").write_text("name,source\ngrid,grid,0.5\n", encoding="utf-8")
+    read = evidence.read(tmp_path)
+    assert read is not None
+    assert read.missing[-1] == "compared.csv, line 2: this row cannot be read"

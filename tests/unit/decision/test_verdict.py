@@ -200,6 +200,16 @@ def test_a_cheap_setting_that_is_no_better_than_no_training_is_not_recommended()
     assert without.recommended.setting.role == "cheapest"
 
 
+def test_a_setting_that_breaks_a_limit_makes_no_other_setting_better_than_no_training() -> None:
+    """Only the baseline is better than the pretrained model, and it is too slow."""
+    tested: dict[Role, list[float]] = {"baseline": [0.68, 0.69, 0.70], "best": [0.2, 0.9, 0.6]}
+    repeats = confirmed(tested)
+    slow = {"baseline": 20.0, "best": 9.0}
+    repeats = replace(repeats, repeats=[replace(repeat, ms_per_image=slow[repeat.role]) for repeat in repeats.repeats])
+    decision = decide(repeats, AS_IS, Limits.of({"ms_per_image": 10.0}))
+    assert decision.recommended is decision.results["as is"]
+
+
 def test_one_seed_cannot_beat_the_pretrained_model_and_without_repeats_nothing_is_decided() -> None:
     alone = decide(confirmed({"best": [0.9]}), AS_IS)
     assert alone.recommended is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from multiprocessing import Pipe
@@ -162,3 +163,9 @@ def test_a_trial_that_runs_when_the_search_is_interrupted_is_lost_and_tried_agai
     assert states(study) == [TrialState.FAIL, TrialState.WAITING]
     assert study.trials()[0].user_attrs["reason"] == "the study was stopped"
     assert mirror.ended == mirror.begun
+
+
+def test_the_time_is_over_though_no_worker_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched, _ = search(monkeypatch, study_with(), [], workers=0)
+    searched._deadline = time.monotonic() + 0.5
+    searched.run()

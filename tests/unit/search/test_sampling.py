@@ -9,8 +9,10 @@ from optuna.trial import TrialState, create_trial
 
 from stages.params.space import Dimension, rounded, same
 from stages.search.distributions import PointKeys, distribution, untried
+from stages.search.encoding import Encoding
 from stages.search.pruning import MedianPruner
 from stages.search.sampling import Exhausted, Sampler
+from stages.search.suggestion import fullest
 from tests.unit.search.studies import NO_LIMITS
 
 SPACE: dict[str, BaseDistribution] = {
@@ -52,6 +54,35 @@ def test_numbers_are_short_and_within_the_space() -> None:
         for name, values in SPACE.items():
             assert values._contains(values.to_internal_repr(point[name]))
             assert point[name] == rounded(point[name])
+
+
+@pytest.mark.parametrize("kind", ["auto", "tpe", "random"])
+@pytest.mark.parametrize(
+    "dimension",
+    [
+        {"low": 1.0, "high": 15.0, "step": 0.125},
+        {"low": 0.0, "high": 180.0, "step": 0.25},
+        {"low": 0.1, "high": 0.7, "step": 0.2},
+        {"low": 0, "high": 100_000, "step": 7},
+    ],
+)
+def test_a_step_needs_as_many_digits_as_it_has(kind: str, dimension: dict[str, float]) -> None:
+    values = distribution(Dimension.model_validate(dimension), whole=isinstance(dimension["low"], int))
+    space = {"epochs": IntDistribution(2, 5), "degrees": values}
+    excluded: PointKeys = set()
+    study = optuna.create_study(
+        direction="maximize", sampler=Sampler(kind, 0, space, {"epochs": 4, "degrees": 3}, excluded, NO_LIMITS)
+    )
+    for _ in range(8):
+        trial = study.ask(fixed_distributions=space)
+        assert values._contains(values.to_internal_repr(trial.params["degrees"]))
+        study.tell(trial, trial.params["degrees"] / 1e6)
+
+
+def test_a_start_outside_the_categories_has_no_fullest_neighbour() -> None:
+    space: dict[str, BaseDistribution] = {**SPACE, "optimizer": CategoricalDistribution(("AdamW", "SGD"))}
+    assert fullest({**START, "optimizer": "auto"}, Encoding(space)) is None
+    assert fullest({**START, "optimizer": "SGD"}, Encoding(space)) is not None
 
 
 def test_the_same_seed_suggests_the_same_points_and_another_does_not() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from optuna.trial import TrialState
 
 from stages.base.failures import Failure
 from stages.search.identity import changed_facts, identity, study_name
@@ -47,6 +48,9 @@ def test_a_new_study_names_the_facts_that_changed_since_the_newest_other_study()
     assert changed_facts(first.identity, first.storage) == []
     second = study_with(seed=1)
     assert changed_facts(second.identity, second.storage) == ["fixed"]
+    limited = study_with(seed=1, tune__limits={"ms_per_image": 10, "model_mb": None, "train_seconds": None})
+    assert changed_facts(limited.identity, limited.storage) == ["limits"]
+    assert changed_facts(second.identity, second.storage) == ["limits"], "it has none"
     assert (second.is_new, study_with(seed=1).is_new) == (True, False)
 
 
@@ -84,11 +88,13 @@ def test_a_point_is_enqueued_once() -> None:
     point = study.space.point(params_with().training())
     assert point is not None
     assert study.enqueue(point)
-    assert not study.enqueue(point)
+    assert study.enqueue(point), "it still waits for its turn"
+    assert len(study.trials()) == 1
     trial = next_trial(study)
     assert trial is not None
     assert trial.params == point
     assert trial.user_attrs["source"] == "enqueued"
+    assert not study.enqueue(point)
 
 
 def test_the_end_of_a_trial_may_be_recorded_twice_but_not_changed() -> None:
@@ -100,3 +106,27 @@ def test_the_end_of_a_trial_may_be_recorded_twice_but_not_changed() -> None:
         study.complete(trial, {"mAP50": 0.5}, 1.0)
     with pytest.raises(storage.TrialEnded):
         study.fail(trial, "lost", "its heartbeat was missing")
+
+
+def test_a_trial_that_another_machine_fails_at_its_end_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A laptop slept: the other machine is faster by the moment between the last fact and the end."""
+    study = study_with()
+    trial = next_trial(study)
+    assert trial is not None
+    tell = study.optuna_study.tell
+
+    def late(number: int, value: float | None, state: TrialState) -> None:
+        tell(number, state=TrialState.FAIL)
+        tell(number, value, state)
+
+    monkeypatch.setattr(study.optuna_study, "tell", late)
+    with pytest.raises(storage.TrialEnded):
+        study.complete(trial, {"mAP50": 0.5}, 1.0)
+
+
+def test_the_start_is_the_point_that_is_trained() -> None:
+    space = {**CONTENT["tune"]["space"], "nbs": {"choices": [4, 8]}}
+    study = study_with(tune__space=space)
+    assert study.space.start["nbs"] == 4, "params.yaml has `nbs: batch`"
+    study.add_results([result("baseline-1", "baseline")])
+    assert study.objective_at(study.space.start) is not None

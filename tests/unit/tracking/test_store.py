@@ -182,6 +182,21 @@ def test_a_live_run_is_completed_by_its_record(store: Store, run: Record, monkey
     assert not pending(run.name).exists()
 
 
+def test_a_complete_run_stays_as_it_is_if_its_training_begins_again_and_fails(
+    store: Store, run: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code was changed and not committed, so the run has the same name and parameters."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store.client.tracking_uri))
+    store.write(run)
+    (before,) = runs(store)
+    again = Mirror(run.name)
+    again.begin(run.params, {**run.tags, "dvc.stage": "train"})
+    again.end("FAILED")
+    (after,) = runs(store)
+    assert (after.info.status, after.data.tags) == ("FINISHED", before.data.tags)
+    assert not pending(run.name).exists()
+
+
 def test_a_training_begun_again_with_the_same_results_is_the_same_run(
     store: Store, run: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +19,7 @@ from stages.experiments.origin import Origin
 from stages.services.storage import MAX_LOSSES
 from stages.workers.messages import Done, EpochEnded, Failed, Message, Outcome, Place, Ready, Task
 from stages.workers.pool import WorkerPool
-from stages.workers.process import LocalLauncher, LocalWorker, places
+from stages.workers.process import LocalLauncher, LocalWorker, places, remove_stale_folders
 
 ORIGIN = Origin("", "", "")
 MEMORY, CRASH = Failed("out of memory", "", 1.0), Failed("crashed", "", 1.0)
@@ -239,3 +242,15 @@ def test_an_epoch_that_ends_in_time_keeps_a_training_alive() -> None:
     ((_, outcome),) = ended
     assert isinstance(outcome, Failed)
     assert outcome.kind == "stalled"
+
+
+def test_only_folders_of_dead_processes_of_this_machine_are_removed(tmp_path: Path) -> None:
+    dead = psutil.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    host = socket.gethostname()
+    stale = [f"{host}-{dead.pid}-0", f"{host}-{os.getpid()}-1"]
+    kept = [f"{host}-2-{dead.pid}-0", f"other-{dead.pid}-0", f"{host}-{os.getppid()}-0"]
+    for name in (*stale, *kept):
+        (tmp_path / name).mkdir()
+    remove_stale_folders(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
