@@ -147,8 +147,8 @@ class _Remote:
         """Return the paths of the records in the remote."""
         top = f"{self._top}/runs"
         self._files.invalidate_cache()
-        found = self._try(lambda: self._files.find(top, detail=True))
-        return {self._record(path) for path, facts in found.items() if facts["size"]}  # a kill may leave an empty file
+        paths = self._try(lambda: self._files.find(top))
+        return {self._record(path) for path in paths if "." not in PurePosixPath(path).name}
 
     def read(self, records: Iterable[str]) -> dict[str, bytes]:
         """Return the content of records by their path."""
@@ -157,8 +157,12 @@ class _Remote:
         return {self._record(path): content for path, content in contents.items()}
 
     def write(self, records: Mapping[str, bytes]) -> None:
-        """Write records by their path."""
+        """Write records by their path. A kill leaves none of them in part."""
         paths = {f"{self._top}/{record}": content for record, content in records.items()}
+        if self._store.protocol == "local":
+            for path, content in paths.items():
+                self._try(partial(write_atomic, Path(path), content))
+            return
         for folder in {path.rpartition("/")[0] for path in paths}:
             self._try(
                 partial(self._store.makedirs, folder, exist_ok=True)
