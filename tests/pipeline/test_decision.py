@@ -108,6 +108,7 @@ def test_a_study_is_confirmed_judged_and_registered_and_no_repeat_is_trained_aga
     assert before.splitlines()[0] == confirmed.text("reports/decision.md").splitlines()[0]
 
 
+@pytest.mark.long
 def test_a_grid_after_the_study_takes_known_points_from_the_cache_and_writes_the_short_report(
     searched: Project,
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_command_that_names_it_runs_the_study(quick: Project, command: list[st
     assert quick.run("git", "symbolic-ref", "HEAD").stdout.strip() == "refs/heads/main"
 
 
+@pytest.mark.long
 def test_in_the_queue_the_grid_defers_it_and_a_named_one_runs_it(quick: Project) -> None:
     quick.run("dvc", "exp", "run", "--queue", "-S", "epochs=2,3")
     quick.run("dvc", "exp", "run", "--queue", "-n", "searched", "tune")
@@ -370,7 +371,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 @posix
-@pytest.mark.parametrize("whom", ["a worker", "the study", "dvc"])
+@pytest.mark.parametrize("whom", ["a worker", "the study", pytest.param("dvc", marks=pytest.mark.long)])
 def test_killed_at_any_moment_no_trial_is_lost_and_none_is_trained_twice(quick: Project, whom: str) -> None:
     """Killed at random moments of one study, which is to have more trials each time."""
     quick.replace("params.yaml", "  workers: 1", "  workers: 2")

@@ -315,6 +315,7 @@ def shown(project: Project) -> tuple[str, dict[str, dict[str, str]]]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_grid_is_compared_while_it_runs_after_it_and_after_the_next_commit(quick: Project) -> None:
     baseline = f"baseline-{quick.run('git', 'rev-parse', '--short=7', 'HEAD').stdout.strip()}"
     printed, rows = shown(quick)
