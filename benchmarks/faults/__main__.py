@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--scenario", choices=[scenario.name for scenario in SCENARIOS], help="only this one")
     parser.add_argument("--jobs", type=int, default=1, help="rounds at the same time")
     options = parser.parse_args()
+    if options.kills < 1 or options.jobs < 1:
+        parser.error("--kills and --jobs must be at least 1")
     scenarios = [it for it in SCENARIOS if options.scenario in (None, it.name)]
     print(f"{datetime.now():%Y-%m-%d}; {hardware()}; {versions()}", flush=True)
     cache = main_root() / ".cache"
