@@ -18,6 +18,7 @@ from stages.params import file as params_file
 from stages.params.schema import Params
 from stages.params.space import same
 from stages.search.train_all import one_process, train_all
+from stages.tracking.missed import pending
 from stages.tracking.outage import tolerated
 from stages.tracking.store import Store
 from stages.tracking.sync import catch_up
@@ -57,6 +58,7 @@ def train_grid(sweeps: Sequence[str], check_more: Callable[[Params, str], None])
             with open_launcher(params, origin) as launcher:
                 for _ in train_all(missing, launcher, failed):
                     pass  # each is an experiment now
+        if missing or any(pending(name).is_file() for name in tasks):  # a kill may come between point and mirror
             _mirror()
     if failed:
         raise Failure(f"{len(failed)} of {len(missing)} points failed: {', '.join(failed)}; run the same command again")

@@ -43,7 +43,7 @@ def train_all(
     with WorkerPool(launcher) as pool:
         for task, outcome in pool.run(waiting):
             label, left = labels[task.name], left - 1
-            training = finished_training(task.name) if not isinstance(outcome, Failed) else None
+            training = finished_training(task.name)  # a worker that was killed may have saved its training before
             if training is not None and bool(training.tested) == bool(task.classes):
                 seconds.append(training.metrics["train_seconds"])
                 print(_progress(label, training, seconds, left, pool.size), flush=True)
