@@ -44,7 +44,9 @@ def measure(count: int, epochs: int, device: str) -> tuple[float, float] | None:
         The seconds until the last one has ended, and the greatest memory in GB: of the GPU, or of the processes on a
         CPU. None if one of them failed, which is a lack of memory if the numbers below it worked.
     """
-    visible = {} if device == "cpu" else {"CUDA_VISIBLE_DEVICES": device}
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")  # the numbers of the cards that a user may take
+    card = shown[int(device)] if device != "cpu" and shown != [""] else device
+    visible = {} if device == "cpu" else {"CUDA_VISIBLE_DEVICES": card}
     environment = {**os.environ, **visible, "PYTHONPATH": str(ROOT)}
     begun, most = time.monotonic(), 0.0
     with tempfile.TemporaryDirectory() as folder:

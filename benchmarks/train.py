@@ -2,7 +2,7 @@
 
     python -m benchmarks.train [--epochs 4] [--pairs 3]
 
-Both train in turn on the CPU, each in its own process, on the default drawn data, with the arguments of params.yaml.
+Both train in turn on the CPU, each in its own process, on the data of params.yaml, with the arguments of params.yaml.
 The bare training has Ultralytics' integrations switched off too, and writes no plots. The benchmark prints the seconds
 and the ratio of each pair. The goal is a median ratio of 1.05 at most.
 """

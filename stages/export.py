@@ -59,7 +59,7 @@ def main() -> None:
         if formats:
             from stages.detector.export import export  # imports torch, which takes seconds
 
-            exported = export(MODEL, DATA, formats, params.imgsz, _threshold(), work, MODEL.name)
+            exported = export(MODEL, DATA, formats, params.imgsz, _threshold(), work)
             metrics, sheet = exported.metrics, exported.sheet
             print(summary(metrics, formats))
         else:

@@ -28,13 +28,11 @@ def compiled(source: str, present: list[str]) -> list[str]:
         target = Path(folder) / "pins.txt"
         target.write_text("\n".join(present) + "\n", encoding="utf-8")
         subprocess.run([*UV, source, "--output-file", str(target), *sys.argv[1:]], cwd=ROOT, check=True)
-        lines = target.read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith(("#", "-c"))]
+        return pins(target)
 
 
-def pins(name: str) -> list[str]:
+def pins(path: Path) -> list[str]:
     """Return the present pins of a file, or none if it does not exist."""
-    path = ROOT / name
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [line for line in lines if line and not line.startswith(("#", "-c"))]
 
@@ -45,7 +43,7 @@ def write(name: str, *lines: str) -> None:
 
 
 def main() -> None:
-    everything = compiled("requirements.in", [*pins("requirements.txt"), *pins("requirements-cuda.txt")])
+    everything = compiled("requirements.in", [*pins(ROOT / "requirements.txt"), *pins(ROOT / "requirements-cuda.txt")])
     by = "by `python tools/lock.py`"
     write(
         "requirements-cuda.txt", f"# torch's NVIDIA libraries on Linux, pinned {by}.", *filter(CUDA.match, everything)
@@ -57,7 +55,7 @@ def main() -> None:
         ("requirements-ray", "For a Ray cluster"),
         ("integrations/zenml/requirements", "For ZenML"),
     ):
-        pinned = compiled(f"{name}.in", pins(f"{name}.txt"))
+        pinned = compiled(f"{name}.in", pins(ROOT / f"{name}.txt"))
         write(f"{name}.txt", f"# {purpose}, pinned {by}.", *pinned)
 
 

@@ -22,9 +22,10 @@ from typing import Any
 
 from benchmarks.search.recipes import RECIPES, REPEAT_SEEDS, Recipe
 from benchmarks.search.table import TABLES, read_rows
+from stages.base.failures import Failure
 from stages.base.files import write_atomic
 from stages.base.formatting import words
-from stages.base.git import commit
+from stages.base.git import commit, git
 from stages.base.paths import ROOT, main_root
 from stages.base.tables import write_table
 from stages.experiments.finished import FinishedTraining
@@ -53,7 +54,7 @@ def main() -> None:
         record(options.name, options.workers, options.out)
         return
     clone = HOME / options.name
-    if not (clone / "data" / "prepared").is_dir():
+    if not (clone / "data" / "prepared").is_dir() or git("rev-parse", "HEAD^", root=clone) != commit():
         shutil.rmtree(clone, ignore_errors=True)
         prepare_clone(clone, [*RECIPES[options.name].preset, *options.set])
     command = [sys.executable, "-m", "benchmarks.search.record", options.name]
@@ -80,7 +81,7 @@ def _run(command: list[str], folder: Path) -> None:
 def record(name: str, workers: int | None, out: Path) -> None:
     """Train all points of a table that it does not have yet, and write the table after each.
 
-    Rows of other data or other code are dropped.
+    Rows of other data or other code are refused: the table of other trainings is not replaced by a part of a new one.
 
     Args:
         name: The name of the table.
@@ -123,8 +124,9 @@ class Results:
         code = json.dumps(dict(code_digests()), sort_keys=True)
         self._made_of = [prepared(read_lock(ROOT))["md5"][:12], hashlib.sha256(code.encode()).hexdigest()[:12]]
         rows = read_rows(path) if path.is_file() else []
-        kept = [row for row in rows if [row["data"], row["code"]] == self._made_of]
-        self._rows = {self._key(row): [row[column] for column in self._columns] for row in kept}
+        if any([row["data"], row["code"]] != self._made_of for row in rows):
+            raise Failure(f"{path} was recorded with other data or code: move it away to record it again")
+        self._rows = {self._key(row): [row[column] for column in self._columns] for row in rows}
 
     def has(self, point: Point) -> bool:
         """Return whether the table has a point."""

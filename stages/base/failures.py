@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -31,6 +32,9 @@ def run(main: Callable[[], None]) -> None:
     """
     from stages.base import environment  # it imports this module
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file on Windows cannot hold every character of a name
+            stream.reconfigure(errors="backslashreplace")
     try:
         environment.load()
         main()

@@ -1,4 +1,4 @@
-"""Comma-separated tables that keep the type of every value: what is read is what was written."""
+"""Comma-separated tables that keep the type of every value. An empty text is read as None."""
 
 from __future__ import annotations
 

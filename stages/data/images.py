@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from stages.base.failures import Failure
 from stages.data.samples import BadSample, Pixels
 
 SUFFIXES = frozenset({".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
@@ -102,10 +103,43 @@ def with_end_mark(encoded: bytes) -> bytes:
     return encoded + END_OF_JPEG
 
 
+def check_tiff(encoded: bytes) -> None:
+    """Check that a TIFF is complete, because OpenCV fills a damaged part in silence.
+
+    A kind of TIFF that Pillow does not know, such as 16 bits in three colours, is not checked.
+
+    Raises:
+        BadSample: The image is truncated or damaged.
+    """
+    try:
+        image = Image.open(io.BytesIO(encoded))
+    except Exception:  # Pillow raises many kinds for what it does not know
+        return
+    try:
+        with image:
+            image.load()
+    except Exception as error:
+        raise BadSample("truncated or damaged TIFF") from error
+
+
 def image_files(folder: Path) -> list[Path]:
-    """Return the images below a folder, without hidden ones, in an order that is the same on every machine."""
-    images = []
-    for parent, folders, files in os.walk(folder):
+    """Return the images below a folder, without hidden ones, in an order that is the same on every machine.
+
+    Links to folders are followed, each folder once.
+
+    Raises:
+        Failure: A folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise Failure(f"data.path: {error.filename}: {error.strerror}")
+
+    images, seen = [], set()
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         names = [name for name in files if name[0] != "." and Path(name).suffix.lower() in SUFFIXES]
         images += [Path(parent) / name for name in names]

@@ -81,13 +81,15 @@ def clip(
 def label_file(image: Path) -> Path:
     """Return the label file of an image.
 
-    It has the path of the image with the last folder `images` replaced by `labels`. If there is no such folder, it is
-    beside the image.
+    It has the path of the image with the last folder `images` replaced by `labels`. If there is no such folder, or no
+    such file but one beside the image, it is beside the image.
     """
-    folders = list(image.parts[:-1])
-    if "images" in folders:
-        folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
-    return Path(*folders, image.name).with_suffix(".txt")
+    beside, folders = image.with_suffix(".txt"), list(image.parts[:-1])
+    if "images" not in folders:
+        return beside
+    folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
+    file = Path(*folders, beside.name)
+    return beside if not file.exists() and beside.is_file() else file
 
 
 def prepared_boxes(image: Path) -> tuple[Box, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from stages.data.images import END_OF_JPEG, decode, with_end_mark
+from stages.data.images import END_OF_JPEG, check_tiff, decode, with_end_mark
 from stages.data.samples import BadSample, Box, Picture
 from stages.data.splits import assign
 from stages.params.schema import Data
@@ -49,6 +49,8 @@ class Photograph:
             raise BadSample("an empty file")
         suffix = path.suffix.lower()
         is_jpeg = suffix in (".jpg", ".jpeg")
+        if suffix in (".tif", ".tiff"):
+            check_tiff(encoded)
         if is_jpeg and not encoded.endswith(END_OF_JPEG):
             encoded = with_end_mark(encoded)
         pixels, shrink = decode(encoded, longest if is_jpeg else None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,5 +72,5 @@ def _check_kind(key: str, value: Any, default: Any, name: str) -> None:
     """Raise BadParams if the default is a number and the value is not a number from 0. Ultralytics allows that."""
     if isinstance(default, bool) or not isinstance(default, int | float) or isinstance(value, list | str | None):
         return
-    if isinstance(value, bool) or not math.isfinite(value) or value < 0:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e300:
         raise BadParams(f"{name}: {key}: {value!r} is not allowed; it must be a number from 0, such as {default}")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stages.base.files import write_atomic
 from stages.data.images import image_files
 from stages.detector import evaluation_tables as tables
-from stages.detector.average_precision import accuracies
+from stages.detector.average_precision import RECALLS, accuracies
 from stages.detector.calibration import calibration
 from stages.detector.cost import milliseconds
 from stages.detector.errors import image_errors, lost_points
@@ -28,7 +28,6 @@ from stages.detector.ultralytics import YOLO, DetectionValidator
 from stages.params.schema import Threshold
 
 TIMED = 64  # most images that are timed, one at a time
-RECALLS = 101  # points of the curve
 
 
 @dataclass(frozen=True)
@@ -146,12 +145,11 @@ def _validate(
 
 def _evaluation(result: Any, images: list[ImagePredictions], matches: list[ImageMatches], speed: float) -> Evaluation:
     box = result.box
-    recalls = np.linspace(0, 1, RECALLS)
-    precisions = np.array([np.interp(recalls, box.px, precision) for precision in box.prec_values])
+    precisions = np.array([np.interp(RECALLS, box.px, precision) for precision in box.prec_values])
     metrics = {"mAP50": box.map50, "mAP50-95": box.map, "precision": box.mp, "recall": box.mr}
     return Evaluation(
         {name: round(float(value), 5) for name, value in metrics.items()} | {"ms_per_image": round(speed, 2)},
-        (recalls, precisions),
+        (RECALLS, precisions),
         result.confusion_matrix.matrix.astype(np.int64),
         images,
         matches,

@@ -50,7 +50,7 @@ def at_threshold(images: Sequence[ImagePredictions], threshold: float) -> Operat
 
 
 def choose(images: Sequence[ImagePredictions], rule: Threshold) -> OperatingPoint:
-    """Return the best threshold on a split, with five digits: half-way between two confidences of the split.
+    """Return the best threshold on a split, half-way between two confidences, with five digits or as many as it needs.
 
     `f1` takes the greatest F1, the harmonic mean of precision and recall. `{precision: p}` takes the greatest recall
     with at least this precision, `{recall: r}` the greatest precision with at least this recall. If no threshold has as
@@ -73,5 +73,7 @@ def choose(images: Sequence[ImagePredictions], rule: Threshold) -> OperatingPoin
         wanted, other = (precision, recall) if name == "precision" else (recall, precision)
         score = np.where(wanted >= least, 1 + other, wanted if (wanted < least).all() else -1)
     best = int(score.argmax())
-    below = np.append(confidences, 0.0)[ends + 1]
-    return at_threshold(images, round(float(confidences[ends][best] + below[best]) / 2, 5))
+    lowest, next_one = float(confidences[ends][best]), float(np.append(confidences, 0.0)[ends + 1][best])
+    middle = (lowest + next_one) / 2
+    rounded = (round(middle, digits) for digits in range(5, 16))
+    return at_threshold(images, next((value for value in rounded if next_one < value < lowest), middle))

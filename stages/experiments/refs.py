@@ -31,7 +31,8 @@ def checkout(revision: str) -> Iterator[Path]:
         ["git", "archive", "--format=zip", revision, *paths], cwd=main_root(), capture_output=True, check=False
     )
     if archive.returncode:
-        raise Incomplete(f"{revision[:7]}: {archive.stderr.decode(errors='replace').strip()}")
+        reason = archive.stderr.decode(errors="replace").strip() or f"git ended with status {archive.returncode}"
+        raise Incomplete(f"{revision[:7]}: {reason}")
     scratch = main_root() / ".dvc" / "tmp"
     scratch.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:

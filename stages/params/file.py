@@ -1,7 +1,8 @@
 """Read, validate and write params.yaml.
 
-Training keys are at the top level and have Ultralytics' own names. `data`, `evaluate` and `tune` are groups. A key that
-the schema does not declare must be a training argument of Ultralytics: `stages.detector.arguments` checks it.
+Training keys are at the top level and have Ultralytics' own names. `data`, `evaluate`, `export` and `tune` are groups.
+A key that the schema does not declare must be a training argument of Ultralytics. `stages.detector.arguments` checks
+it.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def value(text: str) -> Any:
     """
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError) as error:  # ValueError: an impossible date or number
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:  # ValueError: an impossible date or number
         raise BadParams(f"{text}: not valid YAML") from error
 
 

@@ -26,7 +26,7 @@ _REPLACED = ("tune.space", "head")  # mappings that a preset replaces as a whole
 def presets() -> dict[str, str]:
     """Return the purpose of each preset, which is the first line of its file, by name."""
     return {
-        path.stem: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        path.stem: path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].lstrip("# ")
         for path in sorted(PRESETS.glob("*.yaml"))
     }
 
@@ -113,6 +113,7 @@ def write_preset(name: str, others: Sequence[str], check_more: Callable[[Params,
     Raises:
         BadParams: The preset does not exist, or the result is not valid. params.yaml is unchanged then.
     """
+    values_of(name)  # a preset of the user's own may not be valid
     old_content = params_file.read(params_file.PARAMS)
     before = params_file.PARAMS.read_text(encoding="utf-8")
     after = with_preset(before, file_of(name).read_text(encoding="utf-8"), others)

@@ -52,10 +52,10 @@ class Data(_Group):
     """The group `data`: the parameters of stage prepare. `stages.data.sources` checks which of them a source needs."""
 
     source: str = Field(description="the name of a data source, such as synthetic")
-    path: str | None = Field(description="a folder of images, or null")
-    annotations: str | None = Field(description="an annotation file, or null")
+    path: str | None = Field(min_length=1, description="a folder of images, or null")
+    annotations: str | None = Field(min_length=1, description="an annotation file, or null")
     url: str = Field(pattern=r"^https?://", description="an http or https address of coco128.zip")
-    zip: str | None = Field(description="a local copy of coco128.zip, or null")
+    zip: str | None = Field(min_length=1, description="a local copy of coco128.zip, or null")
     classes: tuple[str, ...] = Field(min_length=1, description="a list of class names, at least one, each once")
     split: Split
     imgsz: int | None = Field(ge=32, le=8192, strict=True, description="pixels from 32 to 8192, or null")
@@ -69,7 +69,8 @@ class Data(_Group):
             raise ValueError("classes cannot hold a class named background: it stands for no object in the reports")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes {list(self.classes)} names one class twice")
-
+        if not all(name.strip() for name in self.classes):
+            raise ValueError(f"classes {list(self.classes)} has an empty name")
         return self
 
 
@@ -155,7 +156,7 @@ class Tune(_Group):
         if self.storage is not None:
             try:
                 url = make_url(self.storage)
-            except ArgumentError as error:  # its text would repeat the URL, and a password in it
+            except (ArgumentError, ValueError) as error:  # its text would repeat the URL, and a password in it
                 raise ValueError(
                     "storage must be an SQLAlchemy URL such as postgresql+psycopg://host/database"
                 ) from error

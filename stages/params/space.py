@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,12 +32,12 @@ class Dimension(BaseModel):
         if self.choices is not None:
             if (self.low, self.high, self.step, self.log) != (None, None, None, False):
                 raise ValueError("choices cannot be combined with low, high, step or log")
-            if len({repr(choice) for choice in self.choices}) < len(self.choices):
+            if len({same({"": choice}) for choice in self.choices}) < len(self.choices):
                 raise ValueError(f"choices {list(self.choices)} contain one value twice")
             return self
         if self.low is None or self.high is None:
             raise ValueError("needs low and high, or choices")
-        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+        if not all(abs(bound) < 1e300 for bound in (self.low, self.high)):
             raise ValueError("low and high must be finite")
         if self.low > self.high:
             raise ValueError(f"low {self.low} is over high {self.high}")
@@ -58,7 +57,7 @@ class Dimension(BaseModel):
         return all(isinstance(bound, int | None) for bound in (self.low, self.high, self.step))
 
     def probes(self, whole: bool) -> list[Any]:
-        """Return values that are allowed only if all are: the ends and the second value, or every choice.
+        """Return the values to check: low, the next step and high, or every choice. If they are allowed, all are.
 
         Args:
             whole: Whether the key takes whole numbers, so that a range without step has the step 1.

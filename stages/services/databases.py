@@ -34,12 +34,14 @@ def study_address(setting: str | None) -> str:
 
 def hidden(uri: str) -> str:
     """Return an address without its secret parts: user, password and query."""
-    return re.sub(r"(?<=://).*@", "***@", uri).partition("?")[0]
+    shown = uri if uri.startswith("sqlite") else re.sub(r"(?<=://).*@", "***@", uri)
+    return shown.partition("?")[0]
 
 
 def sqlite_file(uri: str) -> Path | None:
     """Return the file of an SQLite database; None if the address is that of another database."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    return Path(path) if uri.startswith("sqlite:///") else None
 
 
 def make_whole(uri: str, make: Callable[[str], None]) -> None:

@@ -23,7 +23,8 @@ def reason(error: BaseException, address: str = "") -> str:
         error: An exception of a driver, of MLflow or of an S3 client.
         address: The address of the service. Its password is replaced in the line.
     """
-    user, _, secret = address.partition("://")[2].rpartition("@")[0].partition(":")
+    account = "" if address.startswith("sqlite") else address.partition("://")[2].rpartition("@")[0]
+    user, _, secret = account.partition(":")
     if _SPLITS.search(user + secret):  # a part of the password would be read as the host, and printed
         return "in an address the characters / ? # @ : of a name or password are written %2F %3F %23 %40 %3A"
     chain = list(_causes(error))

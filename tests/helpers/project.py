@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.params.preset import with_preset
+
 SOURCE = Path(__file__).resolve().parents[2]
 FAKES = SOURCE / "tests" / "fakes" / "site"
 COCO128 = SOURCE.parent / "shared" / "coco128"
@@ -119,6 +121,8 @@ def make_project(root: Path, quick: bool = False) -> Project:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(SOURCE / name, root / name)
     project = Project(root, quick)
+    drawn = (SOURCE / "presets" / "drawn.yaml").read_text(encoding="utf-8")  # a study may have changed the values
+    (root / "params.yaml").write_text(with_preset(project.text("params.yaml"), drawn), encoding="utf-8")
     for old, new in SMALL.items():
         project.replace("params.yaml", old, new)
     project.run("git", "init", "-q", "-b", "main")

@@ -31,6 +31,7 @@ HAS_ZENML = (
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.zenml,
     pytest.mark.skipif(sys.platform == "win32", reason="the quick training is started by a shell script"),
     pytest.mark.skipif(not HAS_ZENML, reason=f"{ZENML_PYTHON} has no ZenML: run `make zenml-test`"),
 ]

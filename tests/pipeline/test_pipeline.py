@@ -69,14 +69,7 @@ def test_metrics_and_plots_are_shown_in_a_clone_without_data(baseline: Project, 
     assert list((clone.root / "plots").rglob("*predictions.png"))
 
 
-def test_another_operating_point_is_measured_without_a_training_and_a_wrong_one_changes_nothing(quick: Project) -> None:
-    before = results(quick)
-    done = quick.run("dvc", "exp", "run", "-S", "evaluate.threshold={precision: 1.5}", check=False)
-    assert done.returncode != 0
-    (line,) = [line for line in done.stderr.splitlines() if "evaluate.threshold" in line]
-    assert "it must be f1, or one of {precision: 0.9} and {recall: 0.9}" in line
-    assert results(quick) == before
-    quick.run("git", "checkout", ".")
+def test_another_operating_point_is_measured_without_a_training(quick: Project) -> None:
     done = quick.run("dvc", "exp", "run", "-n", "precise", "-S", "evaluate.threshold={precision: 0.9}")
     assert ran(done.stdout) == ["check", "evaluate"]
     assert "({precision: 0.9} on the validation split)" in done.stdout
@@ -127,10 +120,7 @@ def test_nothing_is_written_to_the_users_home(baseline: Project) -> None:
     ("change", "told"),
     [
         ("epochs=abc", "params.yaml: epochs: 'abc' is not allowed; it must be a whole number"),
-        ("imgsz=100000", "params.yaml: imgsz: 100000 is not allowed"),
-        ("lr0=-1", "params.yaml: lr0: -1 is not allowed"),
         ("device=7", "device: 7 does not exist on this machine"),
-        ("data.source=nope", "params.yaml: data.source: 'nope' is not allowed"),
         ("model=nope.yaml", "model: 'nope.yaml' is neither a file nor a detector"),
     ],
 )
@@ -168,42 +158,19 @@ def truncate(folder: Path) -> None:
     image.write_bytes(image.read_bytes()[:300])
 
 
-def far_label(folder: Path) -> None:
-    (folder / "labels" / "3.txt").write_text("0 1.7 0.5 0.2 0.2\n", encoding="utf-8")
-
-
-def unknown_class(folder: Path) -> None:
-    (folder / "labels" / "3.txt").write_text("7 0.5 0.5 0.2 0.2\n", encoding="utf-8")
-
-
-def empty(folder: Path) -> None:
-    shutil.rmtree(folder / "images")
-
-
-@pytest.mark.parametrize(
-    ("damage", "told"),
-    [
-        (truncate, "images/3.jpg: truncated or damaged JPEG"),
-        (far_label, "labels/3.txt: line 1: 1.7 is outside 0 to 1"),
-        (unknown_class, "labels/3.txt: line 1: class 7"),
-        (empty, "no image in"),
-    ],
-)
-def test_damaged_data_is_one_line_and_the_old_data_stays(
-    project: Project, photograph: Callable[..., Path], damage: Callable[[Path], None], told: str
-) -> None:
+def test_damaged_data_is_one_line_and_the_old_data_stays(project: Project, photograph: Callable[..., Path]) -> None:
     for n in range(6):
         label = photograph(f"mine/images/{n}.jpg").parents[1] / "labels" / f"{n}.txt"
         label.parent.mkdir(exist_ok=True)
         label.write_text("0 0.5 0.5 0.4 0.6\n", encoding="utf-8")
     folder = project.root.parent / "mine"
-    damage(folder)
+    truncate(folder)
     before = results(project)
     arguments = ["-S", "data.source=yolo", "-S", f"data.path={folder}"]
     arguments += [argument for split in ("train", "val", "test") for argument in ("-S", f"data.split.{split}=null")]
     done = project.run("dvc", "exp", "run", *arguments, check=False)
     assert done.returncode != 0
-    assert told in done.stderr
+    assert "images/3.jpg: truncated or damaged JPEG" in done.stderr
     assert "Traceback" not in done.stderr
     after = results(project)
     assert {k: v for k, v in after.items() if k != "dvc.lock"} == {k: v for k, v in before.items() if k != "dvc.lock"}
@@ -252,7 +219,8 @@ def test_killed_at_work_repro_ends_well(project: Project, stage: str, at_work: s
 # Experiments ----------------------------------------------------------------------------------------------------------
 
 
-def test_queued_experiments_train_in_parallel_into_one_store(project: Project) -> None:
+def test_queued_experiments_train_in_parallel_into_one_store(unrecorded: Project) -> None:
+    project = unrecorded
     project.run("dvc", "exp", "run", "--queue", "-S", "epochs=2", "-S", "seed=0,1")
     project.run_queue(2)
     experiments = shown_experiments(project)

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-import random
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import optuna
-import psutil
 import pytest
-from mlflow import MlflowClient
 
 from stages.base.paths import NOT_EXPORTED
 from stages.params.file import read
 from stages.services.storage import FINISHED
-from tests.helpers.pipeline import UP_TO_DATE, mlflow_runs, posix, ran, shown_experiments
+from tests.helpers.pipeline import UP_TO_DATE, ran, shown_experiments
 from tests.helpers.project import Project
 from tests.helpers.study import SEARCHED, lines_of_trials, nested, stored, trained, trained_twice, trials
 
@@ -34,10 +27,8 @@ DEFERRED = "no study was asked for: `dvc exp run tune` runs one"
     "command",
     [
         ["dvc", "repro"],
-        ["dvc", "exp", "run"],
         ["dvc", "exp", "run", "-n", "tune", "-S", "tune.seed=1"],
         ["dvc", "exp", "run", "--temp"],
-        [sys.executable, "-m", "dvc", "repro", "evaluate"],
     ],
     ids=" ".join,
 )
@@ -52,9 +43,7 @@ def test_a_command_that_does_not_name_it_defers_the_study(quick: Project, comman
     "command",
     [
         ["dvc", "exp", "run", "-S", "tune.trials=3", "dvc.yaml:study"],
-        ["dvc", "exp", "run", "--temp", "study"],
         [sys.executable, "-m", "dvc", "repro", "study"],
-        [sys.executable, "-m", "stages.study"],
     ],
     ids=" ".join,
 )
@@ -84,9 +73,7 @@ def test_in_the_queue_the_grid_defers_it_and_a_named_one_runs_it(quick: Project)
     assert sorted(sources) == ["baseline", "grid", "grid", "sampler"]
 
 
-def test_the_environment_overrides(quick: Project) -> None:
-    assert DEFERRED in quick.run("dvc", "repro", "tune", env={"STUDY": "defer"}).stdout
-    assert lines_of_trials(quick.run("dvc", "repro", env={"STUDY": "run"}).stdout)
+def test_a_wrong_word_in_the_environment_is_one_line(quick: Project) -> None:
     wrong = quick.run("dvc", "repro", env={"STUDY": "yes"}, check=False)
     assert "STUDY: 'yes' is not allowed; it must be run or defer" in wrong.stderr
     assert wrong.returncode != 0
@@ -146,10 +133,11 @@ def test_each_complete_trial_is_an_experiment_that_can_be_applied(searched: Proj
 
 def test_a_second_one_adds_nothing_and_more_trials_go_on(searched: Project) -> None:
     first = trials(searched)
-    done = searched.run("dvc", "exp", "run", "study")
+    done = searched.run(sys.executable, "-m", "stages.study")
     assert "the study is complete; `dvc exp run tune -S tune.trials=8` adds trials" in done.stdout
     assert lines_of_trials(done.stdout) == []
-    searched.run("dvc", "exp", "run", "-S", "tune.trials=7", "study")
+    searched.replace("params.yaml", "  trials: 4", "  trials: 7")
+    searched.run(sys.executable, "-m", "stages.study")
     assert [row["name"] for row in trials(searched)][: len(first)] == [row["name"] for row in first]
     assert len(trials(searched)) == 7
     assert not trained_twice(searched)
@@ -157,16 +145,15 @@ def test_a_second_one_adds_nothing_and_more_trials_go_on(searched: Project) -> N
 
 def test_one_worker_and_one_seed_make_one_study(quick: Project, tmp_path: Path) -> None:
     found: list[list[list[str]]] = []
-    for seed in (0, 0, 1):
+    for _ in range(2):
         quick.run("git", "checkout", "-q", ".")
         env = {"OPTUNA_STORAGE": f"sqlite:///{tmp_path}/{len(found)}.db", "STUDY": "run"}
         quick.replace("params.yaml", "  trials: 4", "  trials: 7")
-        quick.replace("params.yaml", "  seed: 0             # of the sampler", f"  seed: {seed}  # of the sampler")
         for reference in quick.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split():
             quick.run("git", "update-ref", "-d", reference)
         quick.run(sys.executable, "-m", "stages.study", env=env)
         found.append([[row[key] for key in SEARCHED] for row in trials(quick)])
-    assert found[0] == found[1] != found[2]
+    assert found[0] == found[1]
 
 
 def test_points_measured_before_are_trials_and_are_not_trained_again(quick: Project) -> None:
@@ -179,13 +166,11 @@ def test_points_measured_before_are_trials_and_are_not_trained_again(quick: Proj
     )
     quick.replace("params.yaml", "  trials: 4", "  trials: 40")
     quick.replace("params.yaml", "  pruner: forecast", "  pruner: none")
-    quick.run("dvc", "repro")
     quick.commit("another space")
-    quick.run("dvc", "exp", "run", "-S", "epochs=2")
-    quick.run("dvc", "exp", "run", "-S", "imgsz=32", "-S", "lr0=0.003")  # a point of another study
-    quick.run("git", "checkout", "-q", ".")
+    for points in (["epochs=1,2"], ["imgsz=32", "lr0=0.003"]):  # the last one is of another study
+        quick.run(sys.executable, "-m", "stages", "grid", *points, "--now")
     before = len(trained(quick))
-    done = quick.run("dvc", "exp", "run", "study")
+    done = quick.run(sys.executable, "-m", "stages.study")
     assert "every point of tune.space has been tried" in done.stdout
     rows = trials(quick)
     assert len(rows) == 6
@@ -206,230 +191,21 @@ def test_the_users_tree_index_and_queue_are_not_touched(quick: Project) -> None:
     (quick.root / "notes.txt").write_text("mine", encoding="utf-8")
     quick.run("git", "add", "notes.txt")
     quick.replace("stages/base/failures.py", '"""Failures', '"""All failures')
-    before = quick.run("git", "diff").stdout, quick.run("git", "diff", "--cached").stdout
+    quick.run("dvc", "exp", "run", "--queue", "-S", "epochs=3")
+    edited, staged = quick.run("git", "diff").stdout, quick.run("git", "diff", "--cached").stdout
+    assert "All failures" in edited
     quick.run(sys.executable, "-m", "stages.study", env={"STUDY": "run"})
-    changed = quick.run("git", "diff", "--name-only").stdout.split()
-    reports = [f"reports/study/{name}" for name in ("compared.csv", "study.json", "trials.csv")]
-    assert changed == ["params.yaml", *reports, "stages/base/failures.py"] or "dvc.lock" in changed
-    assert quick.run("git", "diff", "--cached").stdout == before[1]
+    changed = set(quick.run("git", "diff", "--name-only").stdout.split())
+    reports = {f"reports/study/{name}" for name in ("compared.csv", "history.csv", "study.json", "trials.csv")}
+    assert changed - {"params.yaml", "dvc.lock"} == {*reports, "stages/base/failures.py"}
+    assert quick.run("git", "diff", "--", "stages").stdout == edited
+    assert quick.run("git", "diff", "--cached").stdout == staged
+    assert quick.run("dvc", "queue", "status").stdout.count("Queued") == 1
     name = next(row["name"] for row in trials(quick) if row["source"] == "sampler")
     (reference,) = quick.run("git", "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}").stdout.split()
     assert "All failures" in quick.run("git", "show", f"{reference}:stages/base/failures.py").stdout, (
         "the edit belongs to it"
     )
-
-
-# Failures -------------------------------------------------------------------------------------------------------------
-
-
-def test_a_study_needs_no_committed_reports(quick: Project) -> None:
-    quick.run("git", "rm", "-rq", "reports")
-    quick.commit("no reports")
-    quick.run(sys.executable, "-m", "stages.study")
-    assert {trial["state"] for trial in trials(quick)} == {"complete"}
-
-
-def test_a_failed_trial_is_told_with_its_log_and_replaced(quick: Project) -> None:
-    quick.replace("params.yaml", "  trials: 4", "  trials: 6")
-    quick.replace("params.yaml", "  sampler: auto", "  sampler: random")
-    done = quick.run(sys.executable, "-m", "stages.study", env={"QUICK_FAILS": "8"}, check=False)
-    rows = trials(quick)
-    failed = [row for row in rows if row["state"] == "fail"]
-    assert failed
-    assert all(row["batch"] == "8" and "told to fail" in row["reason"] for row in failed)
-    line = next(line for line in lines_of_trials(done.stdout) if "failed" in line)
-    log = line.split("see ")[1].split(";")[0]
-    assert (quick.root / log).is_file()
-    assert "a wall" not in done.stdout
-    if done.returncode == 0:
-        assert len([row for row in rows if row["state"] in ("complete", "pruned")]) == 6
-    names = set(shown_experiments(quick))
-    assert not names & {row["name"] for row in failed}
-
-
-def test_a_training_that_hangs_is_ended_and_the_study_goes_on(quick: Project) -> None:
-    quick.replace("params.yaml", "  stall: 3600 ", "  stall: 10 ")
-    quick.replace("params.yaml", "    epochs: {low: 1, high: 3}", "    epochs: {low: 2, high: 3}")
-    quick.replace("params.yaml", "epochs: 1 ", "epochs: 2 ")
-    quick.commit("an impatient study")
-    done = quick.run(sys.executable, "-m", "stages.study", env={"QUICK_HANGS": "8"})
-    assert "no epoch ended for 10 s, so the training was ended" in done.stdout
-    ended = stored(quick)
-    (hung,) = [trial for trial in ended if trial.user_attrs.get("kind") == "stalled"]
-    again = [trial for trial in ended if trial.params == hung.params and trial.state in FINISHED]
-    assert len(again) == 1, "its point was not tried once more"
-    assert len([trial for trial in ended if trial.state in FINISHED]) == 4
-    assert not processes_in(quick.root)
-
-
-def test_three_failures_in_a_row_stop_the_study(quick: Project) -> None:
-    quick.replace("params.yaml", "    batch: {choices: [4, 8]} ", "    batch: {choices: [8]} ")
-    env = {"QUICK_FAILS": "8", "QUICK_KIND": "out of memory"}
-    done = quick.run("dvc", "repro", "tune", env=env, check=False)
-    assert done.returncode != 0
-    assert "error: the study is stopped: 3 trials in a row failed (out of memory)" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not list((quick.root / ".study" / "work").iterdir())
-
-
-@pytest.mark.parametrize(
-    ("storage", "told"),
-    [
-        ("postgresql://someone:secret@127.0.0.1:1/optuna", "postgresql://***@127.0.0.1:1/optuna cannot be used"),
-        ("nonsense", "nonsense cannot be used"),
-    ],
-)
-def test_a_wrong_storage_is_one_line_without_its_password(quick: Project, storage: str, told: str) -> None:
-    done = quick.run(sys.executable, "-m", "stages.study", env={"OPTUNA_STORAGE": storage}, check=False)
-    assert done.returncode != 0
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "secret" not in done.stderr + done.stdout
-
-
-def test_params_edited_while_it_runs_stay_as_they_were_edited(quick: Project) -> None:
-    started = subprocess.Popen(
-        [sys.executable, "-m", "stages.study"], cwd=quick.root, env=quick.environment({"QUICK_SECONDS": "0.3"}),
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while not list((quick.root / ".study").glob("logs/*")):
-        assert started.poll() is None
-        time.sleep(0.05)
-    quick.replace("params.yaml", "seed: 0 ", "seed: 9 ")
-    edited = quick.text("params.yaml")
-    output, _ = started.communicate(timeout=120)
-    assert started.returncode == 0
-    assert "params.yaml was edited during the study, so the study leaves it unchanged" in output
-    assert quick.text("params.yaml") == edited
-
-
-def test_the_study_is_a_run_with_a_run_for_each_trial(searched: Project) -> None:
-    parent, own = nested(searched)
-    rows = {row["name"]: row for row in trials(searched) if row["source"] == "sampler"}
-    assert own.keys() == rows.keys()
-    assert parent.info.status == "FINISHED"
-    best = max(float(row["mAP50"]) for row in trials(searched))
-    assert parent.data.metrics["best_mAP50"] == best
-    client = MlflowClient(f"sqlite:///{searched.root}/mlflow.db")
-    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
-        "compared.csv",
-        "confirmation.csv",
-        "decision.md",
-        "figures",
-        "history.csv",
-        "model_card.md",
-        "study.json",
-        "trials.csv",
-    }
-    for name, run in own.items():
-        assert len(run.inputs.dataset_inputs) == 1
-        assert run.data.params["lr0"] == rows[name]["lr0"]
-        assert run.data.tags["optuna.state"].lower() == rows[name]["state"]
-        assert run.data.tags["optuna.trial"] == rows[name]["number"]
-        epochs = int(rows[name]["epochs_trained"])
-        assert len(client.get_metric_history(run.info.run_id, "mAP50")) == epochs
-        if rows[name]["state"] == "complete":
-            assert run.data.tags["dvc.experiment"] == name
-            assert run.data.metrics["val/mAP50"] == float(rows[name]["mAP50"])
-    assert "searched" in mlflow_runs(searched)
-
-
-def test_a_server_that_is_away_costs_one_warning_and_is_caught_up_with(quick: Project) -> None:
-    nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    done = quick.run(sys.executable, "-m", "stages.study", env=nowhere)
-    assert done.stderr.count("cannot be used") == 1
-    assert not [name for name in mlflow_runs(quick) if name.startswith("tune-")]
-    quick.run(sys.executable, "-m", "stages", "sync")
-    _, own = nested(quick)
-    assert len(own) == 3
-    assert all(len(run.inputs.dataset_inputs) == 1 for run in own.values())
-    before = {name: run.info.run_id for name, run in own.items()}
-    assert "mirrored\n" not in quick.run(sys.executable, "-m", "stages", "sync").stdout
-    assert {name: run.info.run_id for name, run in nested(quick)[1].items()} == before
-
-
-# Killed, and two at once ----------------------------------------------------------------------------------------------
-
-
-def processes_in(root: Path) -> list[psutil.Process]:
-    """Processes whose working directory is in a repository."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()).is_relative_to(root):
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-@posix
-@pytest.mark.parametrize("whom", ["a worker", "the study", pytest.param("dvc", marks=pytest.mark.long)])
-def test_killed_at_any_moment_no_trial_is_lost_and_none_is_trained_twice(quick: Project, whom: str) -> None:
-    """Killed at random moments of one study, which is to have more trials each time."""
-    quick.replace("params.yaml", "  workers: 1", "  workers: 2")
-    command = ["dvc", "exp", "run", "study"] if whom == "dvc" else [sys.executable, "-m", "stages.study"]
-    moments = random.Random(whom)
-    finished: set[str] = set()
-    for wanted in (4, 7, 10) if whom == "dvc" else (4, 6, 8, 10):
-        quick.replace(
-            "params.yaml", f"  trials: {read(quick.root / 'params.yaml')['tune']['trials']}", f"  trials: {wanted}"
-        )
-        quick.run("git", "commit", "--allow-empty", "-qam", "more trials")
-        started = subprocess.Popen(
-            command, cwd=quick.root, env=quick.environment({"QUICK_SECONDS": "0.2"}),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
-        wait_for(lambda: bool(list((quick.root / ".study" / "work").glob("*/files"))))
-        time.sleep(moments.uniform(0, 2.5))
-        victim = psutil.Process(started.pid)
-        if whom == "a worker":
-            victim = next(child for child in victim.children() if "spawn_main" in " ".join(child.cmdline()))
-        victim.kill()
-        started.communicate(timeout=120)
-        wait_for(lambda: not processes_in(quick.root))
-        now = {trial.user_attrs["name"] for trial in stored(quick) if trial.state in FINISHED}
-        assert finished <= now
-        finished = now
-        if quick.run("git", "symbolic-ref", "-q", "HEAD", check=False).returncode:
-            quick.run("git", "switch", "-q", "main")
-    quick.run(sys.executable, "-m", "stages.study")
-    ended = [trial for trial in stored(quick) if trial.state in FINISHED]
-    assert finished <= {trial.user_attrs["name"] for trial in ended}
-    assert len(ended) >= 10
-    assert not [trial for trial in stored(quick) if trial.state == optuna.trial.TrialState.RUNNING]
-    complete = {row["name"] for row in trials(quick) if row["state"] == "complete" and row["source"] == "sampler"}
-    kept = quick.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
-    assert complete <= {reference.rpartition("/")[2] for reference in kept}
-    points = [tuple(trial.params.values()) for trial in ended]
-    assert len(set(points)) == len(points)
-    assert not list((quick.root / ".study" / "work").iterdir())
-
-
-def test_two_at_once_share_one_study(quick: Project) -> None:
-    quick.replace("params.yaml", "  trials: 4", "  trials: 8")
-    quick.commit("more trials")
-    both = [
-        subprocess.Popen(
-            ["dvc", "exp", "run", "--temp", "study"], cwd=quick.root, env=quick.environment({"QUICK_SECONDS": "0.1"}),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    outputs = [process.communicate(timeout=200) for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
-    finished = [trial for trial in stored(quick) if trial.state in FINISHED]
-    assert len(finished) == 8
-    assert not trained_twice(quick)
-    written = {line for output, _ in outputs for line in output.splitlines() if "written to params.yaml" in line}
-    assert len(written) == 1, "the two found different bests"
 
 
 # Real training --------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ def collect(data: Data) -> Collection:
         raise Failure(f"data.path: {folder} is not a folder")
     content = _content(annotations)
     try:
-        categories = {int(category["id"]): str(category["name"]) for category in content["categories"]}
-        images = {image["id"]: image for image in content["images"]}
+        categories = _by_id({int(category["id"]): str(category["name"])} for category in content["categories"])
+        images = _by_id({image["id"]: image} for image in content["images"])
         collection = Collection([])
         boxes = _boxes(content["annotations"], images, _kept(categories, data.classes), collection)
         photographs = []
@@ -76,6 +77,21 @@ def collect(data: Data) -> Collection:
     collection.items = place(photographs, splits)
     collection.count("images in none of the splits", len(photographs) - len(collection.items))
     return collection
+
+
+def _by_id(entries: Iterable[dict[Any, Any]]) -> dict[Any, Any]:
+    """Join mappings of one entry each. Files that were joined by hand may use a number twice.
+
+    Raises:
+        ValueError: Two entries have the same id.
+    """
+    joined: dict[Any, Any] = {}
+    for entry in entries:
+        for number, value in entry.items():
+            if number in joined:
+                raise ValueError(f"the id {number} is used twice")
+            joined[number] = value
+    return joined
 
 
 def _content(annotations: Path) -> dict[str, Any]:

@@ -128,9 +128,10 @@ def _names(description: dict[str, Any], classes: tuple[str, ...]) -> list[str]:
 
 def _images(folder: Path, description: dict[str, Any]) -> Iterator[tuple[str | None, Path]]:
     """Yield every image and the split that the folder assigns to it, or None."""
-    named = {split: description.get(split) for split in SPLITS}
-    if description.get("val") is None and "valid" in description:
-        named["val"] = description["valid"]
+    named = {
+        split: next((description[name] for name in _OTHER_NAMES[split] if description.get(name)), None)
+        for split in SPLITS
+    }
     if any(named.values()):
         root = description.get("path") or "."
         if not isinstance(root, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -245,6 +246,32 @@ def test_a_folder_that_is_no_data_set_is_refused_in_one_line(
         collect_yolo(folder)
 
 
+def test_a_split_may_have_any_of_ultralytics_names(tmp_path: Path, photograph: Photograph) -> None:
+    for name in ("a/1", "a/2", "b/3", "c/4"):
+        labelled(photograph, f"data/images/{name}.jpg", f"data/labels/{name}.txt")
+    (tmp_path / "data" / "data.yaml").write_text(
+        "names: [person]\ntrain: images/a\nvalidation: images/b\ntest: images/c\n", encoding="utf-8"
+    )
+    assert splits(collect_yolo(tmp_path / "data"))["val"] == ["images/b/3.jpg"]
+
+
+def test_labels_beside_the_images_are_found_in_a_folder_of_images(tmp_path: Path, photograph: Photograph) -> None:
+    for number in range(6):
+        labelled(photograph, f"images/street/{number}.jpg", f"images/street/{number}.txt")
+    assert len(collect_yolo(tmp_path / "images" / "street").items) == 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a link needs a right there")
+def test_a_linked_folder_is_read_once(tmp_path: Path, photograph: Photograph) -> None:
+    for number in range(6):
+        name = f"{'elsewhere' if number else 'data'}/{number}"
+        labelled(photograph, f"{name}.jpg", f"{name}.txt")
+    for name in ("one", "two"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "data", target_is_directory=True)
+    assert len(collect_yolo(tmp_path / "data").items) == 6
+
+
 # A COCO annotation file -----------------------------------------------------------------------------------------------
 
 
@@ -307,6 +334,14 @@ def test_a_coco_category_that_is_not_declared_is_a_problem(tmp_path: Path, insta
     instances["annotations"].append({"image_id": 7, "category_id": 99, "bbox": [5, 5, 9, 9]})
     (problem,) = collect_coco(tmp_path, instances).problems
     assert (problem.file, problem.reason) == ("7.jpg", "category 99 is not among the categories")
+
+
+@pytest.mark.parametrize("what", ["images", "categories"])
+def test_a_number_that_is_used_twice_is_refused(tmp_path: Path, instances: dict[str, Any], what: str) -> None:
+    """Two files were joined, and not numbered again."""
+    instances[what].append({**instances[what][0], "file_name": "other.jpg", "name": "other"})
+    with pytest.raises(Failure, match=f"the id {instances[what][0]['id']} is used twice"):
+        collect_coco(tmp_path, instances)
 
 
 @pytest.mark.parametrize(("name", "message"), [("6.jpg", "is listed twice"), ("7.gif", "is no image that is read")])

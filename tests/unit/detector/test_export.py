@@ -136,6 +136,7 @@ print(json.dumps(rows[0].tolist()))
 """
 
 
+@pytest.mark.long
 def test_in_an_environment_with_onnxruntime_numpy_and_opencv_only_the_boxes_are_those_of_pytorch(
     exported: Exported, model: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -143,10 +144,21 @@ def test_in_an_environment_with_onnxruntime_numpy_and_opencv_only_the_boxes_are_
     python = tmp_path / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     pins = [f"{name}=={version(name)}" for name in ("onnxruntime", "numpy", "opencv-python")]
     installed = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pins],
+        [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--retries=0",
+            "--timeout=15",
+            *pins,
+        ],
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     if installed.returncode:
         pytest.skip(f"the packages cannot be installed here: {(installed.stderr.splitlines() or ['?'])[-1]}")

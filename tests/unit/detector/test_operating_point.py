@@ -78,6 +78,9 @@ def test_the_threshold_is_between_two_confidences_so_that_rounding_changes_nothi
     point = choose(split("oox", [0.512345, 0.512335, 0.3]), "f1")
     assert 0.3 < point.threshold < 0.512335
     assert (point.precision, point.recall) == (1.0, 1.0)
+    close = choose(split("ox", [0.900004, 0.900001]), {"precision": 1.0})
+    assert 0.900001 < close.threshold < 0.900004
+    assert close.precision == 1.0
 
 
 @pytest.mark.parametrize("images", [[], split("xx", [0.9, 0.2], objects=3), split("", [], objects=2)])

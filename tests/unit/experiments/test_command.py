@@ -67,6 +67,14 @@ def test_a_program_that_uses_dvc_as_a_library_defers_the_study(under_dvc: pytest
     assert dvc_command.read_request() == Request(False, "the dvc command that started this stage could not be read")
 
 
+@pytest.mark.parametrize(("value", "runs"), [("run", True), ("defer", False)])
+def test_the_environment_overrides_the_command(under_dvc: pytest.MonkeyPatch, value: str, runs: bool) -> None:
+    under_dvc.setenv("STUDY", value)
+    command = ["dvc", "repro", *(["tune"] if not runs else [])]
+    under_dvc.setattr(dvc_command, "find_dvc", lambda: SimpleNamespace(cmdline=lambda: command))
+    assert dvc_command.read_request().is_for_study == runs
+
+
 @pytest.mark.parametrize(
     ("command", "request_"),
     [

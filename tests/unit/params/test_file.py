@@ -314,7 +314,14 @@ def test_the_classic_space_stands_in_the_file_as_a_comment() -> None:
 
 
 @pytest.mark.parametrize(
-    "storage", ["postgresql://ann:secret@host/db", "postgresql://host/db?password=secret", "no url"]
+    "storage",
+    [
+        "postgresql://ann:secret@host/db",
+        "postgresql://host/db?password=secret",
+        "postgresql://ann:pa@ss:secret@host/db",
+        "postgresql://host:secret/db",
+        "no url",
+    ],
 )
 def test_a_storage_with_a_password_or_without_sense_is_refused_and_not_repeated(storage: str) -> None:
     with pytest.raises(BadParams) as caught:
@@ -331,3 +338,18 @@ def test_hyperband_does_not_compare_trainings_of_unequal_length() -> None:
 def test_nbs_may_follow_batch() -> None:
     assert checked({**VALUES, "nbs": "batch", "batch": 16}).training()["nbs"] == 16
     assert checked({**VALUES, "nbs": 64, "batch": 16}).training()["nbs"] == 64
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data.path", ""),
+        ("data.classes", ["person", " "]),
+        ("tune.space", {"lr0": {"low": 0.001, "high": 10**400}}),
+        ("tune.space", {"lr0": {"choices": [1, 1.0]}}),
+        ("tune.space", {"lr0": {"low": 0.12341, "high": 0.2}}),
+    ],
+)
+def test_what_would_be_read_in_another_way_is_refused(key: str, value: Any) -> None:
+    with pytest.raises(BadParams, match=key.rpartition(".")[2]):
+        checked(with_value(key, value))

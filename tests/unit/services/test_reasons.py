@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,7 +12,7 @@ from botocore.exceptions import ClientError
 from mlflow.exceptions import MlflowException
 from sqlalchemy import create_engine
 
-from stages.services.databases import hidden
+from stages.services.databases import hidden, sqlite_file
 from stages.services.reasons import reason
 
 
@@ -69,3 +70,10 @@ def test_no_part_of_a_password_is_printed_even_if_it_is_read_as_a_host(secret: s
 def test_the_reason_of_an_error_without_a_message_is_its_type() -> None:
     assert reason(psycopg.OperationalError()) == "OperationalError"
     assert reason(ValueError("see https://example.org/?token=1")) == "ValueError"
+
+
+def test_the_path_of_a_file_is_no_account() -> None:
+    address = "sqlite:////home/ann@example.org/optuna.db?timeout=20"
+    assert hidden(address) == "sqlite:////home/ann@example.org/optuna.db"
+    assert reason(OSError(28, "No space left on device"), address) == "No space left on device"
+    assert sqlite_file(address) == Path("/home/ann@example.org/optuna.db")
