@@ -97,7 +97,7 @@ def test_a_study_is_confirmed_judged_and_registered_and_no_repeat_is_trained_aga
     assert ran(confirmed.run("dvc", "repro").stdout) == []
     assert confirmed.run("dvc", "status").stdout.split() == UP_TO_DATE
     again = confirmed.run(sys.executable, "-m", "stages.tune")
-    assert f"{len(rows) // 2 * 2} measured before" in again.stdout or "0 to train" in again.stdout
+    assert "0 to train" in again.stdout
     assert "is already this model" in confirmed.text("reports/decision.md")
     confirmed.run("dvc", "repro")
     assert "is already this model" in confirmed.text("reports/decision.md"), "the report of the same results was lost"

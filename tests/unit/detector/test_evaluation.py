@@ -20,7 +20,7 @@ from stages.detector.cost import milliseconds
 from stages.detector.evaluation import Evaluation, evaluate, evaluate_with_report
 from stages.detector.head import start_from
 from stages.detector.matches import read_matches
-from stages.detector.operating_point import at_threshold, choose
+from stages.detector.operating_point import OperatingPoint, at_threshold, choose
 from stages.detector.training import train
 from stages.detector.ultralytics import torch
 from stages.params import file as params_file
@@ -157,10 +157,13 @@ def test_confusions_count_at_the_operating_point(
     assert again.confusion[0].sum() == kept
 
 
-def test_a_rule_that_no_threshold_fulfils_gives_a_warning(model: Path, data: Path, tmp_path: Path) -> None:
-    result = evaluate_with_report(model, data, 64, "cpu", ["person"], {"precision": 1.0}, tmp_path)
-    point = choose(evaluate(model, data, tmp_path / "work", 64, "cpu", "val").images, {"precision": 1.0})
-    assert bool(result.warning) == (point.precision < 1)
+def test_a_rule_that_no_threshold_fulfils_gives_a_warning(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "choose", lambda images, rule: OperatingPoint(0.4, 0.8, 0.5))
+    result = evaluate_with_report(model, data, 64, "cpu", ["person"], {"precision": 0.9}, tmp_path)
+    assert "no threshold has precision 0.9 on the validation split" in result.warning
+    assert not evaluate_with_report(model, data, 64, "cpu", ["person"], {"precision": 0.8}, tmp_path).warning
 
 
 @real

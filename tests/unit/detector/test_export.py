@@ -136,6 +136,7 @@ print(json.dumps(rows[0].tolist()))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_in_an_environment_with_onnxruntime_numpy_and_opencv_only_the_boxes_are_those_of_pytorch(
     exported: Exported, model: Path, data: Path, tmp_path: Path

@@ -114,6 +114,16 @@ def test_results_from_elsewhere_count_if_their_cost_is_known() -> None:
 
 
 def test_a_slower_trial_prunes_none_that_may_be_the_best() -> None:
-    study = train(start_of(study_with(tune__limits=limits(ms_per_image=14))), 1)
-    trial = ask(study)
-    assert not study.report(trial, 1, 0.001), "the better trial breaks the limit"
+    def is_pruned(limit: float) -> bool:
+        study = start_of(study_with(tune__limits=limits(ms_per_image=limit)))
+        first = ask(study)
+        for epoch, value in enumerate([0.5, 0.6, 0.7, 0.8], start=1):
+            study.report(first, epoch, value)
+        study.complete(first, {"mAP50": 0.8, **cost_of(first.params)}, 9.0)
+        trial = ask(study)
+        return any(
+            study.report(trial, epoch, 0.001) for epoch in range(1, study.space.arguments(trial.params)["epochs"])
+        )
+
+    assert is_pruned(100.0)
+    assert not is_pruned(14.0), "the better trial breaks the limit"
