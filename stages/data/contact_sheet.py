@@ -65,7 +65,7 @@ _Area = tuple[int, int, int, int]
 
 
 def _write(canvas: Pixels, text: str, x: int, y: int, colour: Colour, written: list[_Area] | None = None) -> None:
-    """Write a text inside the canvas, lower than asked for if other texts are in its way; add it to these texts."""
+    """Write a text inside the canvas. If another text is in its way, write it below; then add its area to `written`."""
     if not text:
         return
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)

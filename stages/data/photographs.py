@@ -20,7 +20,7 @@ class Photograph:
         name: The file name in the prepared data, without suffix.
         split: train, val or test.
         path: The file, as text, because a Path takes several times the memory.
-        origin: The file, from the folder of the data set on, as messages name it.
+        origin: The path of the file in the folder of the data set, which messages name.
         boxes: The objects in the image.
         size: The (width, height) in pixels that the annotations state, which `read` checks. None if they state none.
     """

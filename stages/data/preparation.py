@@ -59,7 +59,7 @@ class Written:
 
     @property
     def file(self) -> str:
-        """The image, from the folder of the data set on."""
+        """The path of the image in the folder of the data set."""
         return f"images/{self.split}/{self.name}{self.suffix}"
 
 

@@ -54,7 +54,7 @@ class Item(Protocol):
 
     @property
     def origin(self) -> str:
-        """The file, from the folder of the data set on, as messages name it."""
+        """The path of the file in the folder of the data set, which messages name."""
 
     def read(self, longest: int | None = None) -> Picture:
         """Read or draw the picture.
@@ -70,7 +70,7 @@ class Item(Protocol):
 
 @dataclass(frozen=True)
 class Problem:
-    """A file that cannot be used, from the folder of the data set on, and the reason."""
+    """A file that cannot be used, as its path in the folder of the data set, and the reason."""
 
     file: str
     reason: str

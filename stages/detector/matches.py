@@ -72,8 +72,8 @@ def matches_table(images: Iterable[ImageMatches], classes: Sequence[str]) -> str
     Columns: image (name of the file); class (empty if the image has no object and no prediction that counts); objects
     (the number of true objects of the class); correct (the confidences of the predictions of the class that find an
     object at IoU 0.5) and wrong (those of the others): lists from high to low, 0 to 1. Wrong predictions below the
-    least confident correct one of the split are left out: they are most of all, and change mAP50 of no choice of the
-    images.
+    least confident correct one of the split are left out: they are the majority, and do not change mAP50 of any
+    choice of the images.
 
     Args:
         images: The images in any order; the rows are in the order of their names.

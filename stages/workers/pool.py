@@ -227,7 +227,7 @@ class WorkerPool:
 
 
 def log_of(name: str) -> str:
-    """Return the path of a run's log for a message, from the main repository on."""
+    """Return the path of a run's log in the main repository, for a message."""
     return (LOGS / f"{name}.log").relative_to(main_root()).as_posix()
 
 

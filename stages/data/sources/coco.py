@@ -29,7 +29,7 @@ def collect(data: Data) -> Collection:
     of them are counted. If `data.split` is null, the splits have 0.7, 0.15 and 0.15 of the images.
 
     Args:
-        data: `path` is the folder and `annotations` the file, from the main repository on if they are relative.
+        data: `path` is the folder and `annotations` the file; relative ones are in the main repository.
             `classes` are the categories to keep; the position in it is the number in the prepared data. `seed` is of
             the shuffle that assigns images to splits. `background` keeps the images without any of the classes.
 

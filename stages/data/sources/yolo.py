@@ -37,7 +37,7 @@ def collect(data: Data) -> Collection:
     images. An image without a label file shows no object.
 
     Args:
-        data: `path` is the folder, from the main repository on if it is relative. `classes` are the classes to keep;
+        data: `path` is the folder; a relative one is in the main repository. `classes` are the classes to keep;
             the position in it is the number in the prepared data. `seed` is of the shuffle that assigns images to
             splits. `background` keeps the images without any of the classes.
 
@@ -87,7 +87,7 @@ def collect(data: Data) -> Collection:
 
 
 def _origin(path: Path, folder: Path) -> str:
-    """Return the path of a file as messages name it: from the folder of the data set on, if the file is in it."""
+    """Return the path of a file for messages: the path in the folder of the data set, if the file is in that folder."""
     try:
         return path.relative_to(folder).as_posix()
     except ValueError:  # data.yaml may name folders beside its own
