@@ -8,6 +8,8 @@ from pathlib import Path
 
 from stages.data.samples import BadSample, Box
 
+BEYOND = 1e-3  # of the image: labels are written with a few digits
+
 
 def read_labels(text: str, classes: int, kept: Mapping[int, int]) -> tuple[Box, ...]:
     """Return the boxes of a YOLO label file.
@@ -47,6 +49,16 @@ def read_labels(text: str, classes: int, kept: Mapping[int, int]) -> tuple[Box, 
         if int(label) in kept:
             boxes.append((kept[int(label)], x, y, width, height))
     return tuple(dict.fromkeys(boxes))
+
+
+def inside(box: Box) -> Box:
+    """Return a box clipped to its image; the box itself if it reaches beyond the image by rounding only."""
+    label, x, y, width, height = box
+    edges = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    if all(-BEYOND <= edge <= 1 + BEYOND for edge in edges):
+        return box
+    left, top, right, bottom = (min(max(edge, 0.0), 1.0) for edge in edges)
+    return label, (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
 
 
 def _around(outline: list[float]) -> list[float]:

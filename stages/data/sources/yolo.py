@@ -6,6 +6,7 @@ and `train/labels`. It may also have none: `images` and `labels`, or everything 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 from stages.base.failures import Failure
 from stages.base.paths import locate
 from stages.data.images import image_files
-from stages.data.labels import label_file, read_labels
+from stages.data.labels import inside, label_file, read_labels
 from stages.data.photographs import Photograph, assign_splits, place
 from stages.data.samples import SPLITS, BadSample, Collection, Problem
 from stages.data.splits import FRACTIONS
@@ -62,7 +63,9 @@ def collect(data: Data) -> Collection:
         origin = _origin(image, folder)
         label = label_file(image)
         try:
-            boxes = read_labels(label.read_text(encoding="utf-8"), len(names), kept)
+            read = read_labels(label.read_text(encoding="utf-8"), len(names), kept)
+            boxes = tuple(map(inside, read))
+            collection.count("boxes clipped to their image", sum(map(operator.ne, read, boxes)))
         except FileNotFoundError:
             boxes = ()
         except BadSample as bad:

@@ -246,6 +246,16 @@ def test_a_folder_that_is_no_data_set_is_refused_in_one_line(
         collect_yolo(folder)
 
 
+def test_a_box_that_leaves_its_image_is_clipped_and_counted(tmp_path: Path, photograph: Photograph) -> None:
+    for number, x in enumerate((0.95, 0.5504, 0.5)):
+        labelled(photograph, f"data/images/{number}.jpg", f"data/labels/{number}.txt", f"0 {x} 0.5 0.9 0.2\n")
+    collection = collect_yolo(tmp_path / "data", {"train": 1, "val": 1, "test": 1})
+    boxes = {item.origin: item.read().boxes[0] for item in collection.items}
+    assert boxes["images/0.jpg"] == pytest.approx((0, 0.75, 0.5, 0.5, 0.2))
+    assert boxes["images/1.jpg"] == (0, 0.5504, 0.5, 0.9, 0.2), "it reaches beyond the image by rounding only"
+    assert collection.counts == {"boxes clipped to their image": 1}
+
+
 def test_a_split_may_have_any_of_ultralytics_names(tmp_path: Path, photograph: Photograph) -> None:
     for name in ("a/1", "a/2", "b/3", "c/4"):
         labelled(photograph, f"data/images/{name}.jpg", f"data/labels/{name}.txt")
