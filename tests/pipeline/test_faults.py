@@ -93,6 +93,17 @@ def test_a_study_with_a_damaged_cache_decides_and_registers_no_damaged_model(qui
     assert {trial.number: trial.value for trial in stored(quick)} == before
 
 
+def test_what_a_killed_dvc_has_left_does_not_stop_the_next_one(quick: Project) -> None:
+    """DVC replaces no folder that has a file which it does not know."""
+    folder = quick.root / "data" / "prepared" / "labels" / "train"
+    label = min(folder.glob("*.txt"))
+    label.unlink()
+    (folder / ".jEC8AMW5x5Pg1wO8PEb5Ew.tmp").write_text("a part", encoding="utf-8")
+    quick.run("dvc", "checkout")
+    assert label.is_file()
+    assert "data/prepared" not in quick.run("dvc", "status").stdout
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("left", [400_000, 2_600_000])
 def test_a_disk_that_fills_up_in_a_study_is_one_line_and_the_same_command_goes_on(
