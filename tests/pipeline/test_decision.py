@@ -210,6 +210,7 @@ def test_a_model_takes_staging_only_if_it_is_better_and_undo_gives_it_back(confi
 # Over splits ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_repeats_over_splits_are_experiments_with_data_of_their_own_and_none_is_trained_again(quick: Project) -> None:
     command = (*TUNE, "-S", "tune.confirm_over=splits", "-S", "tune.trials=2")
     quick.run(*command)

@@ -48,6 +48,7 @@ def test_a_damaged_model_in_the_cache_is_trained_again_and_not_restored(quick: P
     assert cached_model(quick).read_bytes() == good
 
 
+@pytest.mark.long
 def test_a_damaged_model_that_dvc_has_restored_is_one_line_and_the_same_command_goes_on(quick: Project) -> None:
     good = (quick.root / BEST_MODEL).read_bytes()
     quick.run("dvc", "exp", "run", "-S", "lr0=0.003")

@@ -182,7 +182,7 @@ def test_damaged_data_is_one_line_and_the_old_data_stays(project: Project, photo
     ("whom", "stage", "at_work"),
     [
         ("the stage", "prepare", "data/prepared.partial/images/train"),
-        ("dvc and the stage", "train", "models/.train/work/run"),
+        pytest.param("dvc and the stage", "train", "models/.train/work/run", marks=pytest.mark.long),
     ],
 )
 def test_killed_at_work_repro_ends_well(project: Project, stage: str, at_work: str, whom: str) -> None:

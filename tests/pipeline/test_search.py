@@ -211,6 +211,7 @@ def test_the_users_tree_index_and_queue_are_not_touched(quick: Project) -> None:
 # Real training --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_real_study_trains_saves_and_evaluates(project: Project) -> None:
     project.replace("params.yaml", "  workers: 1", "  workers: 2")
     project.commit("two at once")
