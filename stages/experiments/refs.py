@@ -6,9 +6,10 @@ import io
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from stages.base.files import md5
 from stages.base.git import git
 from stages.base.paths import MODEL, ROOT, main_root
 from stages.experiments.lock import Incomplete, weights_digest
+
+STALE = 2.0  # seconds
 
 
 @contextmanager
@@ -54,6 +57,28 @@ def experiments() -> dict[str, tuple[str, str]]:
         if len(parts) == 5 and len(parts[2]) == 2:
             experiments[parts[4]] = revision, parts[2] + parts[3]
     return experiments
+
+
+def remove_stale_locks() -> None:
+    """Remove the locks of experiments that a killed git or dvc has left: nobody could write these experiments again.
+
+    A living process holds such a lock for milliseconds, so one that stays for STALE seconds has no owner.
+    """
+    folder = main_root() / git("rev-parse", "--git-common-dir", root=main_root()) / "refs" / "exps"
+
+    def held() -> dict[Path, int]:
+        found = {}
+        for path in folder.rglob("*.lock"):
+            with suppress(FileNotFoundError):  # its owner was faster
+                found[path] = path.stat().st_mtime_ns
+        return found
+
+    if not (before := held()):
+        return
+    time.sleep(STALE)
+    for path, written in held().items():
+        if before.get(path) == written:
+            path.unlink(missing_ok=True)
 
 
 def model_file(folder: Path) -> Path | None:

@@ -25,6 +25,7 @@ from dvc_data.hashfile.hash_info import HashInfo
 from stages.base.failures import Failure
 from stages.base.files import write_atomic
 from stages.base.paths import main_root
+from stages.experiments import refs
 from stages.services.reasons import reason
 
 _Returned = TypeVar("_Returned")
@@ -66,6 +67,7 @@ def pull(git_remote: str) -> None:
         for name in complete & new.keys():  # DVC uses the newest record of a run: its files must come first
             cache.write(name, new[name])
     print(f"runs: {len(complete)} available, {fetched} files fetched")
+    refs.remove_stale_locks()
     _dvc("exp", "pull", "--all-commits", git_remote)
 
 

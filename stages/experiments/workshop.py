@@ -36,6 +36,7 @@ from stages.base.paths import (
     TRAIN_METRICS,
     main_root,
 )
+from stages.experiments import refs
 from stages.experiments.identity import code_files
 from stages.experiments.lock import edited_lock
 from stages.experiments.origin import Origin
@@ -70,6 +71,7 @@ class Workshop:
         folder.mkdir(parents=True)
         self._index = folder.with_name(f"{folder.name}.index")
         self._index.unlink(missing_ok=True)
+        refs.remove_stale_locks()
         self._git("read-tree", origin.commit)
         self._git("checkout-index", "--all")
         self._copy_changes()
