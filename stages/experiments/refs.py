@@ -66,17 +66,17 @@ def remove_stale_locks() -> None:
     """
     folder = main_root() / git("rev-parse", "--git-common-dir", root=main_root()) / "refs" / "exps"
 
-    def held() -> dict[Path, int]:
-        found = {}
+    def locks() -> dict[Path, int]:
+        times = {}
         for path in folder.rglob("*.lock"):
             with suppress(FileNotFoundError):  # its owner was faster
-                found[path] = path.stat().st_mtime_ns
-        return found
+                times[path] = path.stat().st_mtime_ns
+        return times
 
-    if not (before := held()):
+    if not (before := locks()):
         return
     time.sleep(STALE)
-    for path, written in held().items():
+    for path, written in locks().items():
         if before.get(path) == written:
             path.unlink(missing_ok=True)
 

@@ -117,7 +117,8 @@ def test_a_disk_that_fills_up_in_a_study_is_one_line_and_the_same_command_goes_o
     full = project.run(sys.executable, "-m", "stages.study", check=False)
     errors = [line for line in full.stderr.splitlines() if line.startswith("error:")]
     assert (full.returncode == 0) == (not errors)
-    assert len(errors) == (1 if left == 400_000 else len(errors[:1]))
+    assert len(errors) <= 1
+    assert errors or left > 400_000, "the disk was not full"
     assert "Traceback" not in full.stderr
     (disk / "filler").unlink()
     is_begun = list((project.root / ".study" / "logs").glob("*"))  # else there may be no study yet

@@ -271,7 +271,7 @@ def test_labels_beside_the_images_are_found_in_a_folder_of_images(tmp_path: Path
     assert len(collect_yolo(tmp_path / "images" / "street").items) == 6
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a link needs a right there")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets only some users make links to folders")
 def test_a_linked_folder_is_read_once(tmp_path: Path, photograph: Photograph) -> None:
     for number in range(6):
         name = f"{'elsewhere' if number else 'data'}/{number}"
