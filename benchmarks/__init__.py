@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stages.base.paths import main_root
+from stages.experiments.identity import code_digests
 
 
 @contextmanager
@@ -20,3 +23,9 @@ def fresh_clone() -> Iterator[Path]:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "-q", str(main_root()), str(clone)], check=True)
         yield clone
+
+
+def code_digest() -> str:
+    """Return the first 12 digits of a digest of the code that decides the result of a training."""
+    code = json.dumps(dict(code_digests()), sort_keys=True)
+    return hashlib.sha256(code.encode()).hexdigest()[:12]

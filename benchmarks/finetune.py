@@ -5,7 +5,8 @@
 The base is presets/tiny_coco.yaml. Every other setting differs from it in the values that its row names. This project's
 train() trains each setting once on each of several splits of COCO128's photographs of people (`data.seed` 0, 1, ...).
 There is one training per core, with one thread each. The model without training is measured on the same splits. Each
-result is saved to .cache/finetune/results.csv at once, so the same command resumes after a kill.
+result is saved to .cache/finetune/ at once, so the same command resumes after a kill. Other code of the training means
+another file, so the table never mixes two versions.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks import code_digest
 from stages.base.files import write_atomic
 from stages.base.formatting import markdown_table, words
 from stages.base.paths import ROOT, main_root
@@ -34,7 +36,7 @@ from stages.params.resolution import resolved
 from stages.params.schema import GROUPS, Data
 
 HOME = main_root() / ".cache" / "finetune"
-RESULTS = HOME / "results.csv"
+RESULTS = HOME / f"results-{code_digest()}.csv"
 COLUMNS = ("model", "split", "setting", "mAP50", "seconds")
 
 Results = dict[tuple[str, int, str], tuple[float, float]]

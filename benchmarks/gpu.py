@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from stages.base.failures import Failure
 from stages.base.formatting import markdown_table
 from stages.base.paths import DATA, ROOT
 from stages.report.machine import hardware
@@ -37,12 +38,16 @@ train({**params_file.load().training(), "epochs": epochs, "device": device}, DAT
 """
 
 
-def measure(count: int, epochs: int, device: str) -> tuple[float, float] | None:
+def measure(count: int, epochs: int, device: str) -> tuple[float, float]:
     """Train so many models at the same time.
 
     Returns:
         The seconds until the last one has ended, and the greatest memory in GB: of the GPU, or of the processes on a
-        CPU. None if one of them failed, which is a lack of memory if the numbers below it worked.
+        CPU.
+
+    Raises:
+        Failure: One of them failed, for lack of memory if the smaller numbers worked. The text is the last line that
+            it printed.
     """
     shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")  # the numbers of the cards that a user may take
     card = shown[int(device)] if device != "cpu" and shown != [""] else device
@@ -51,22 +56,24 @@ def measure(count: int, epochs: int, device: str) -> tuple[float, float] | None:
     begun, most = time.monotonic(), 0.0
     with tempfile.TemporaryDirectory() as folder:
         arguments = [str(epochs), "cpu" if device == "cpu" else "0"]
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", TRAIN, str(Path(folder) / str(number)), *arguments],
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            for number in range(count)
-        ]
+        logs = [Path(folder) / f"{number}.log" for number in range(count)]
+        processes = [_start([str(log.with_suffix("")), *arguments], environment, log) for log in logs]
         while any(process.poll() is None for process in processes):
             most = max(most, _memory(processes, device))
             time.sleep(0.2)
-    if any(process.returncode for process in processes):
-        return None
-    return time.monotonic() - begun, most
+        seconds = time.monotonic() - begun
+        for process, log in zip(processes, logs, strict=True):
+            if process.returncode:
+                printed = log.read_text(encoding="utf-8", errors="replace").split("\n")
+                reason = next((line for line in reversed(printed) if line.strip()), "no output")
+                raise Failure(f"exit status {process.returncode}: {reason.strip()}")
+    return seconds, most
+
+
+def _start(arguments: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        command = [sys.executable, "-c", TRAIN, *arguments]
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
 
 def _memory(processes: list[subprocess.Popen[bytes]], device: str) -> float:
@@ -101,11 +108,12 @@ def main() -> None:
     print(hardware())
     rows, rates = [], {}
     for count in options.counts:
-        measured = measure(count, options.epochs, options.device)
-        if measured is None:
+        try:
+            seconds, memory = measure(count, options.epochs, options.device)
+        except Failure as failure:
+            print(f"{count} at once failed: {failure}", file=sys.stderr)
             rows.append([str(count), "failed", "-", "-"])
             break
-        seconds, memory = measured
         rates[count] = 3600 * count / seconds
         rows.append([str(count), f"{seconds:.1f}", f"{rates[count]:.0f}", f"{memory:.1f}"])
     print("\n".join(markdown_table(("trainings at once", "seconds", "trainings in an hour", "memory in GB"), rows)))

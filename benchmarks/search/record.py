@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import code_digest
 from benchmarks.search.recipes import RECIPES, REPEAT_SEEDS, Recipe
 from benchmarks.search.table import TABLES, read_rows
 from stages.base.failures import Failure
@@ -29,7 +29,6 @@ from stages.base.git import commit, git
 from stages.base.paths import ROOT, main_root
 from stages.base.tables import write_table
 from stages.experiments.finished import FinishedTraining
-from stages.experiments.identity import code_digests
 from stages.experiments.lock import prepared, read_lock
 from stages.experiments.origin import Origin
 from stages.params import file as params_file
@@ -121,8 +120,7 @@ class Results:
         """Read the rows of the present data and code."""
         self._keys, self._path = ["seed", *recipe.axes], path
         self._columns = [*self._keys, "mAP50", "curve", "seconds", "data", "code"]
-        code = json.dumps(dict(code_digests()), sort_keys=True)
-        self._made_of = [prepared(read_lock(ROOT))["md5"][:12], hashlib.sha256(code.encode()).hexdigest()[:12]]
+        self._made_of = [prepared(read_lock(ROOT))["md5"][:12], code_digest()]
         rows = read_rows(path) if path.is_file() else []
         if any([row["data"], row["code"]] != self._made_of for row in rows):
             raise Failure(f"{path} was recorded with other data or code: move it away to record it again")

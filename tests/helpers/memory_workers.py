@@ -22,14 +22,14 @@ class MemoryWorker:
     """A worker without a process: a function says what it answers to a task."""
 
     def __init__(self, launcher: MemoryLauncher, card: str = "", is_ready: bool = True) -> None:
-        self.card, self.is_ready, self._launcher = card, is_ready, launcher
+        self.card, self.is_ready, self.launcher = card, is_ready, launcher
         self.connection, self._other_end = Pipe()
         self.has_ended = self.was_restarted = False
         if not is_ready:
             self._other_end.send(Ready())
 
     def send(self, task: Task) -> None:
-        for message in self._launcher.answers(self, task):
+        for message in self.launcher.answers(self, task):
             self._other_end.send(message)
 
     def say(self, message: Message) -> None:

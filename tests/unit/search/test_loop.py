@@ -3,64 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from multiprocessing import Pipe
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from stages.base.failures import Failure
-from stages.experiments.origin import Origin
 from stages.search.loop import Search
 from stages.search.study import Study
 from stages.services.storage import MAX_LOSSES
-from stages.workers.messages import Done, EpochEnded, Failed, Message, Outcome, Place, Stopped, Task
-from stages.workers.process import LocalLauncher
+from stages.workers.messages import Done, EpochEnded, Failed, Outcome, Stopped
+from tests.helpers.memory_workers import MemoryLauncher, MemoryWorker
 from tests.unit.search.studies import states, study_with
 
 DONE = Done({"mAP50": 0.5, "recall": 0.4}, 9.0)
 CRASHED = Failed("crashed", "the worker ended with signal SIGKILL", 0.0)
 
 
-class MemoryWorker:
-    """A worker without a process: it answers each task with one epoch and the next outcome of a list."""
+class EpochWorker(MemoryWorker):
+    """A worker that answers each task with one epoch, and then with the next outcome of a list."""
 
     outcomes: Iterator[Outcome]
 
-    card, is_ready = "", True
-
-    def __init__(self, on_end: Callable[[], None]) -> None:
-        self.connection, self._other_end = Pipe()
-        self._on_end = on_end
-
-    def send(self, task: Task) -> None:
-        self._other_end.send(EpochEnded(1, {"mAP50": 0.1}))
-
-    def receive(self) -> Message:
-        message: Message = self.connection.recv()
-        return message
-
     def answer(self, stop: bool) -> None:
-        self._other_end.send(next(self.outcomes))
-
-    def restart(self) -> None:
-        pass
+        self.say(next(self.outcomes))
 
     def end(self) -> None:
-        self._on_end()
-
-
-class MemoryLauncher(LocalLauncher):
-    """A launcher of workers without processes. A worker that has ended has a successor."""
-
-    def __init__(self, workers: int) -> None:
-        super().__init__([Place({}, 1)] * workers, Origin("", "", ""))
-
-    def new_workers(self) -> list[MemoryWorker]:  # type: ignore[override]
-        numbers, self._idle = self._idle, []
-        return [MemoryWorker(partial(self._idle_again, number)) for number in numbers]
+        """End, and have a successor."""
+        self.launcher.new.append(EpochWorker(self.launcher))
 
 
 class MemoryMirror:
@@ -83,9 +54,11 @@ class MemoryMirror:
 def search(
     monkeypatch: pytest.MonkeyPatch, study: Study, outcomes: Iterable[Outcome], workers: int = 1
 ) -> tuple[Search, MemoryMirror]:
-    monkeypatch.setattr(MemoryWorker, "outcomes", iter(outcomes), raising=False)
+    monkeypatch.setattr(EpochWorker, "outcomes", iter(outcomes), raising=False)
     mirror: Any = MemoryMirror()
-    return Search(study, None, MemoryLauncher(workers), mirror), mirror
+    launcher = MemoryLauncher(lambda worker, task: [EpochEnded(1, {"mAP50": 0.1})], cards=())
+    launcher.new = [EpochWorker(launcher) for _ in range(workers)]
+    return Search(study, None, launcher, mirror), mirror
 
 
 def test_a_search_ends_at_its_target_and_replaces_what_failed(
