@@ -1,6 +1,6 @@
 """Compare this project's study with other searches: best mAP50 so far over the seconds, on one core each.
 
-    python -m benchmarks.peers [--budget 420] [--seeds 3]
+    python -m benchmarks.peers [--budget 420] [--seeds 0 1 2]
 
 The data are drawn images on which no default was chosen. Every search has the same time from the start of its process,
 one thread and the same model, in a fresh clone of its own:
@@ -158,9 +158,9 @@ def value_at(best: Best, seconds: float) -> float | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--budget", type=float, default=420, help="seconds of each search")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
-    runs = [(name, seed) for seed in range(options.seeds) for name in SEARCHES]
+    runs = [(name, seed) for seed in options.seeds for name in SEARCHES]
     print(f"{datetime.now():%Y-%m-%d}; {hardware()}; {versions()}", flush=True)
     cores: SimpleQueue[int] = SimpleQueue()
     available = psutil.Process().cpu_affinity() or []
@@ -183,7 +183,7 @@ def main() -> None:
         rows.append([name, str(seed), *("-" if value is None else f"{value:.3f}" for value in values)])
     print("\n".join(markdown_table(("search", "seed", *(f"{mark} s" for mark in marks)), rows)))
     for name in SEARCHES:
-        last = [value_at(results[name, seed], options.budget) or 0.0 for seed in range(options.seeds)]
+        last = [value_at(results[name, seed], options.budget) or 0.0 for seed in options.seeds]
         print(f"{name}: median of the seeds at the end {statistics.median(last):.3f}")
 
 
