@@ -1,4 +1,4 @@
-# Every target is a convenience. docs/installation.md has the plain commands, which also work on Windows.
+# Every target is a convenience. docs/ and CONTRIBUTING.md have the plain commands, which also work on Windows.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)

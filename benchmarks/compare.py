@@ -14,11 +14,10 @@ import argparse
 import json
 import random
 import subprocess
-import sys
-import time
 from pathlib import Path
 
-from benchmarks import fresh_clone
+from benchmarks.common import at_least_one, fresh_clone, seconds
+from stages.base import failures
 from stages.base.git import git
 from stages.experiments.names import trial_name
 from stages.params.file import with_values
@@ -50,26 +49,18 @@ def _file(path: str, content: str) -> list[str]:
     return [f"M 100644 inline {path}", f"data {len(content.encode())}", content]
 
 
-def seconds(clone: Path) -> float:
-    """Return the wall time of the command."""
-    begun = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "stages", "compare"], cwd=clone, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begun
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--experiments", type=int, default=500)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--experiments", type=at_least_one, default=500)
+    parser.add_argument("--repeats", type=at_least_one, default=3)
     options = parser.parse_args()
     with fresh_clone() as clone:
         save_experiments(clone, options.experiments)
-        print(
-            f"{options.experiments} experiments: {seconds(clone):.2f} s the first time (goal: 15 at most)", flush=True
-        )
+        count, command = options.experiments, ["-m", "stages", "compare"]
+        print(f"{count} experiments: {seconds(command, clone):.2f} s the first time (goal: 15 at most)", flush=True)
         for _ in range(options.repeats):
-            print(f"{options.experiments} experiments: {seconds(clone):.2f} s again (goal: 2 at most)", flush=True)
+            print(f"{count} experiments: {seconds(command, clone):.2f} s again (goal: 2 at most)", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    failures.run(main)

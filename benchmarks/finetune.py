@@ -2,11 +2,11 @@
 
     python -m benchmarks.finetune --model yolov8n.pt [--head "{person: Normal}"] [--zip coco128.zip] [--splits 5]
 
-The base is presets/tiny_coco.yaml. Every other setting differs from it in the values that its row names. This project's
-train() trains each setting once on each of several splits of COCO128's photographs of people (`data.seed` 0, 1, ...).
-There is one training per core, with one thread each. The model without training is measured on the same splits. Each
-result is saved to .cache/finetune/ at once, so the same command resumes after a kill. Other code of the training means
-another file, so the table never mixes two versions.
+The base has the training keys of presets/tiny_coco.yaml, and photographs stored at 320 pixels. Every other setting
+differs from it in the values that its row names. This project's train() trains each setting once on each of several
+splits of COCO128's photographs of people (`data.seed` 0, 1, ...). There is one training per core, with one thread each.
+The model without training is measured on the same splits. Each result is saved to .cache/finetune/ at once, so the same
+command resumes after a kill. Other code has a folder of its own, so a table never mixes two versions.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import csv
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -26,17 +27,19 @@ from typing import Any
 
 import yaml
 
-from benchmarks import code_digest
+from benchmarks.common import at_least_one, code_digest, delivered
+from stages.base import failures
+from stages.base.failures import Failure
 from stages.base.files import write_atomic
 from stages.base.formatting import markdown_table, words
-from stages.base.paths import ROOT, main_root
+from stages.base.paths import main_root
 from stages.data.preparation import prepare
-from stages.params import file as params_file
+from stages.params.preset import values_of
 from stages.params.resolution import resolved
 from stages.params.schema import GROUPS, Data
 
-HOME = main_root() / ".cache" / "finetune"
-RESULTS = HOME / f"results-{code_digest()}.csv"
+HOME = main_root() / ".cache" / "finetune" / code_digest("prepare", "train", "evaluate")
+RESULTS = HOME / "results.csv"
 COLUMNS = ("model", "split", "setting", "mAP50", "seconds")
 
 Results = dict[tuple[str, int, str], tuple[float, float]]
@@ -76,20 +79,17 @@ def data_of(split: int, imgsz: int | None, archive: str | None) -> Path:
     """Return the folder of the photographs with this `data.seed` and `data.imgsz`; prepare them if needed."""
     out = HOME / f"data-{split}-{imgsz}"
     if not out.is_dir():
-        values = {
-            **params_file.read(params_file.PARAMS)["data"],
-            "source": "coco128",
-            "zip": archive,
-            "seed": split,
-            "imgsz": imgsz,
-        }
-        values["split"] = dict.fromkeys(("train", "val", "test"))
+        values = {**delivered("tiny_coco")["data"], "zip": archive, "seed": split, "imgsz": imgsz}
         prepare(Data.model_validate(values), out, workers=1)
     return out
 
 
 def run(arguments: Mapping[str, Any], data: Path) -> tuple[float, float]:
-    """Train once; return mAP50 on the validation split (0 to 1) and the seconds. It runs in a process of its own."""
+    """Train once; return mAP50 on the validation split (0 to 1) and the seconds. It runs in a process of its own.
+
+    Raises:
+        Failure: The training failed, or the weights have none of the classes.
+    """
     from stages.detector.training import train
     from stages.detector.ultralytics import set_threads
 
@@ -102,7 +102,7 @@ def run(arguments: Mapping[str, Any], data: Path) -> tuple[float, float]:
 
             as_is = measure(arguments, data, code_digests("evaluate"))
             if as_is is None:
-                raise ValueError("the weights have none of the classes, so there is no model without training")
+                raise Failure("the weights have none of the classes, so there is no model without training")
             return as_is.validated, time.monotonic() - begun
         return train(arguments, data, Path(folder)).metrics["mAP50"], time.monotonic() - begun
 
@@ -132,11 +132,11 @@ def main() -> None:
     parser.add_argument("--model", default="yolov8n.pt")
     parser.add_argument("--head", default="keep")
     parser.add_argument("--zip", help="a local copy of coco128.zip")
-    parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--splits", type=at_least_one, default=5)
     parser.add_argument("--main", action="store_true", help="skip the settings that are trained on fewer splits")
     options = parser.parse_args()
     HOME.mkdir(parents=True, exist_ok=True)
-    base = yaml.safe_load((ROOT / "presets" / "tiny_coco.yaml").read_text(encoding="utf-8"))
+    base = values_of("tiny_coco")
     changes = {"model": options.model, "head": yaml.safe_load(options.head), "seed": 0, "device": "cpu"}
     base = {**{key: value for key, value in base.items() if key not in GROUPS}, **changes}
     results = saved_results()
@@ -150,10 +150,19 @@ def main() -> None:
                 key = key_of(arguments, imgsz, split)
                 if key not in results:
                     waiting[pool.submit(run, arguments, data_of(split, imgsz, options.zip))] = key
-        for number, done in enumerate(as_completed(waiting), start=1):
-            results[waiting[done]] = done.result()
-            save(results)
-            print(f"{number} of {len(waiting)}", flush=True)
+        try:
+            for number, done in enumerate(as_completed(waiting), start=1):
+                key = waiting[done]
+                try:
+                    results[key] = done.result()
+                except Failure as failure:  # the others go on, and the table shows a gap
+                    print(f"{key[2]}, split {key[1]}: {failure}", file=sys.stderr, flush=True)
+                else:
+                    save(results)
+                print(f"{number} of {len(waiting)}", flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     print("\n".join(table(base, results, chosen, options.splits)))
 
 
@@ -171,19 +180,27 @@ def key_of(arguments: Mapping[str, Any], imgsz: int | None, split: int) -> tuple
 def table(
     base: Mapping[str, Any], results: Results, chosen: Sequence[tuple[Mapping[str, Any], int]], splits: int
 ) -> list[str]:
-    """Return the lines of a table: each setting, its mAP50 on each split, the mean, and the difference to the base."""
-    rows = []
-    preset = [results[key_of(*setting_of(base), split)][0] for split in range(splits)]
-    for setting, count in chosen:
+    """Return the lines of a table: each setting, its mAP50 on each split, the mean, and the difference to the base.
+
+    A dash stands for a split on which a setting was not trained, or failed. The means are over the other splits.
+    """
+
+    def measured(setting: Mapping[str, Any], count: int) -> dict[int, float]:
         arguments, imgsz = setting_of({**base, **setting})
-        values = [results[key_of(arguments, imgsz, split)][0] for split in range(count)]
+        keys = {split: key_of(arguments, imgsz, split) for split in range(count)}
+        return {split: results[key][0] for split, key in keys.items() if key in results}
+
+    rows, of_base = [], measured({}, splits)
+    for setting, count in chosen:
+        values = measured(setting, count)
+        gains = [value - of_base[split] for split, value in values.items() if split in of_base]
         name = "no training" if setting is AS_IS else words(setting) or "the base"
-        cells = [f"{value:.3f}" for value in values] + ["-"] * (splits - count)
-        gain = statistics.mean(values) - statistics.mean(preset[:count])
-        rows.append([name, *cells, f"{statistics.mean(values):.3f}", f"{gain:+.3f}"])
+        cells = [f"{values[split]:.3f}" if split in values else "-" for split in range(splits)]
+        mean = f"{statistics.mean(values.values()):.3f}" if values else "-"
+        rows.append([name, *cells, mean, f"{statistics.mean(gains):+.3f}" if gains else "-"])
     header = ("setting", *(f"split {split}" for split in range(splits)), "mean", "to the base on the same splits")
     return markdown_table(header, rows)
 
 
 if __name__ == "__main__":
-    main()
+    failures.run(main)

@@ -10,7 +10,6 @@ command is repeated.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import time
@@ -20,17 +19,19 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import fresh_clone
+from benchmarks.common import at_least_one, environment, fresh_clone, run
+from stages.base import failures
 from stages.base.processes import end_children
 from tests.helpers.project import FAKES
 
 LIMIT = 1800  # seconds for each way
+QUICK = {"PYTHONPATH": str(FAKES)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--points", type=int, default=40)
-    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--points", type=at_least_one, default=40)
+    parser.add_argument("--kills", type=at_least_one, default=3)
     options = parser.parse_args()
     rates = ",".join(f"{0.00105 + number * 0.0001:.5f}" for number in range(options.points))
     grid = ["-m", "stages", "grid", f"lr0={rates}"]
@@ -38,14 +39,15 @@ def main() -> None:
     for name, (seconds, count) in (("--now", now), ("DVC's queue, -j 2", queue)):
         print(f"{name}: {count} of {options.points} points in {seconds:.0f} s")
     print(f"ratio of the times: {now[0] / queue[0]:.2f}")
-    print(f"--now with {options.kills} kills: {killed(grid, options.kills)} of {options.points} points")
+    count, kills = killed(grid, options.kills)
+    print(f"--now with {kills} kills: {count} of {options.points} points")
 
 
 def at_once(grid: list[str]) -> tuple[float, int]:
     """Return the seconds of `--now`, and the number of points at the end."""
     with prepared_clone() as clone:
         begun = time.monotonic()
-        run([*grid, "--now"], clone)
+        run([*grid, "--now"], clone, QUICK, LIMIT)
         return time.monotonic() - begun, len(points(clone))
 
 
@@ -53,32 +55,41 @@ def queued(grid: list[str]) -> tuple[float, int]:
     """Return the seconds of DVC's queue until nothing is queued or running, and the number of points at the end."""
     with prepared_clone() as clone:
         begun = time.monotonic()
-        run(grid, clone)
-        run(["-m", "dvc", "queue", "start", "-j", "2"], clone)
+        run(grid, clone, QUICK, LIMIT)
+        start_queue(clone)
         while True:
-            status = run(["-m", "dvc", "queue", "status"], clone)
+            status = run(["-m", "dvc", "queue", "status"], clone, QUICK, LIMIT)
             is_over = not any(word in status for word in ("Queued", "Running"))
             if is_over or time.monotonic() - begun > LIMIT:
                 return time.monotonic() - begun, len(points(clone))
             time.sleep(1)
 
 
-def killed(grid: list[str], kills: int) -> int:
-    """Kill `--now` some times, let it end, and return the number of points."""
+def start_queue(clone: Path) -> None:
+    """Start DVC's queue. Its workers live on, and would keep a pipe open."""
+    command = [sys.executable, "-m", "dvc", "queue", "start", "-j", "2"]
+    nowhere = subprocess.DEVNULL
+    subprocess.run(command, cwd=clone, env=environment(QUICK), stdout=nowhere, stderr=nowhere, check=True)
+
+
+def killed(grid: list[str], kills: int) -> tuple[int, int]:
+    """Kill `--now` up to so many times, let it end, and return the number of points, and of kills."""
+    done = 0
     with prepared_clone() as clone:
         for kill in range(kills):
             process = subprocess.Popen(
-                [sys.executable, *grid, "--now"], cwd=clone, env=environment(), stdout=subprocess.DEVNULL
+                [sys.executable, *grid, "--now"], cwd=clone, env=environment(QUICK), stdout=subprocess.DEVNULL
             )
             begun = time.monotonic()
             while len(points(clone)) < 6 * (kill + 1) and process.poll() is None and time.monotonic() - begun < LIMIT:
                 time.sleep(0.2)
             if process.poll() is None:  # it had not ended before enough points were there
                 end_children(psutil.Process(process.pid))
+                done += 1
             process.kill()
             process.wait()
-        run([*grid, "--now"], clone)
-        return len(points(clone))
+        run([*grid, "--now"], clone, QUICK, LIMIT)
+        return len(points(clone)), done
 
 
 @contextmanager
@@ -86,25 +97,10 @@ def prepared_clone() -> Iterator[Path]:
     """Yield a clone with little data after `dvc repro`, in which two workers train."""
     preset = ["drawn", "data.split.train=16", "data.split.val=4", "data.split.test=4", "tune.workers=2", "device=cpu"]
     with fresh_clone() as clone:
-        run(["-m", "stages", "preset", *preset], clone)
-        run(["-m", "dvc", "repro"], clone)
+        run(["-m", "stages", "preset", *preset], clone, QUICK)
+        run(["-m", "dvc", "repro"], clone, QUICK)
         subprocess.run(["git", "commit", "-qam", "Prepare the data"], cwd=clone, env=environment(), check=True)
         yield clone
-
-
-def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_", "RAY_"))}
-    author = {f"GIT_{who}_{what}": "benchmark" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # dvc.yaml calls `python`
-    return {**kept, **author, "PATH": path, "PYTHONPATH": str(FAKES)}
-
-
-def run(command: list[str], clone: Path) -> str:
-    """Run Python with these arguments in a clone, and return what it prints."""
-    done = subprocess.run(
-        [sys.executable, *command], cwd=clone, env=environment(), capture_output=True, text=True, check=True
-    )
-    return done.stdout
 
 
 def points(clone: Path) -> set[str]:
@@ -120,4 +116,4 @@ def points(clone: Path) -> set[str]:
 
 
 if __name__ == "__main__":
-    main()
+    failures.run(main)

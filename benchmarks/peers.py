@@ -10,14 +10,14 @@ one thread and the same model, in a fresh clone of its own:
 - Ultralytics: `model.tune` with its own search space, and with the epochs, imgsz and batch of params.yaml
 
 The value is mAP50 on the validation split. As many searches run at once as there are cores, in turn for each seed. Each
-is kept on a core of its own, which works on Linux and Windows.
+is kept on a core of its own, so this needs Linux. The processes in which `model.tune` trains have as many threads as
+Ultralytics chooses: one on a machine with two cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import statistics
 import subprocess
@@ -26,13 +26,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
 
 import psutil
 
-from benchmarks import fresh_clone
+from benchmarks.common import environment, fresh_clone, last_line, run
+from stages.base import failures
+from stages.base.failures import Failure
 from stages.base.formatting import markdown_table
 from stages.report.machine import hardware, versions
 
@@ -127,27 +130,51 @@ SEARCHES: dict[str, tuple[list[str], Watcher]] = {
 
 
 def search(name: str, seed: int, budget: float, core: int) -> Best:
-    """Run a search for a time on one core, and return its best value so far at each of its results."""
+    """Run a search for a time on one core, and return its best value so far at each of its results.
+
+    Raises:
+        Failure: The search ended with an error.
+    """
     arguments, watch = SEARCHES[name]
     with fresh_clone() as clone:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "OPTUNA_"))}
-        environment |= {"YOLO_CONFIG_DIR": str(clone / ".yolo"), "YOLO_OFFLINE": "true", "MPLBACKEND": "agg"}
+        variables = {"YOLO_CONFIG_DIR": str(clone / ".yolo"), "MPLBACKEND": "agg"}
         preset = ("preset", "drawn", f"data.seed={DATA_SEED}", f"tune.seed={seed}", "tune.workers=1")
         for command in (["-m", "stages", *preset], ["-m", "dvc", "repro", "prepare"]):
-            subprocess.run([sys.executable, *command], cwd=clone, env=environment, check=True, capture_output=True)
+            run(command, clone, variables)
         best: Best = []
         command = [sys.executable, *arguments, *([] if name == "this project" else [str(seed)])]
+        log = clone / "errors.log"
         begun = time.monotonic()
-        with subprocess.Popen(
-            command, cwd=clone, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        ) as process:
-            psutil.Process(process.pid).cpu_affinity([core])  # before it starts others, which take it over
-            timer = threading.Timer(budget, process.terminate)
-            timer.start()
-            for value in watch(process, clone):
-                best.append((time.monotonic() - begun, value))
-            timer.cancel()
+        with (
+            log.open("w") as errors,
+            subprocess.Popen(
+                command, cwd=clone, env=environment(variables), stdout=subprocess.PIPE, stderr=errors, text=True
+            ) as process,
+        ):
+            timer = threading.Timer(budget, end, [process])
+            try:
+                psutil.Process(process.pid).cpu_affinity([core])  # before it starts others, which take it over
+                timer.start()
+                for value in watch(process, clone):
+                    best.append((time.monotonic() - begun, value))
+                if process.wait() and time.monotonic() - begun < budget:
+                    raise Failure(f"{name} ended with status {process.returncode}: {last_line(log.read_text())}")
+            finally:
+                timer.cancel()
+                end(process)
         return best
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a search that still runs, with the processes that it has started: `model.tune` trains in some."""
+    if process.poll() is not None:
+        return
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(process.pid)
+        parent.suspend()  # it starts no further process
+        for each in (*parent.children(recursive=True), parent):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 def value_at(best: Best, seconds: float) -> float | None:
@@ -160,18 +187,25 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=420, help="seconds of each search")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
+    if sys.platform != "linux":
+        parser.error("this comparison needs Linux, which keeps a search on one core")
     runs = [(name, seed) for seed in options.seeds for name in SEARCHES]
     print(f"{datetime.now():%Y-%m-%d}; {hardware()}; {versions()}", flush=True)
     cores: SimpleQueue[int] = SimpleQueue()
-    available = psutil.Process().cpu_affinity() or []
+    available = psutil.Process().cpu_affinity() or [0]
     for core in available:
         cores.put(core)
 
-    def play(run: tuple[str, int]) -> Best:
+    def play(of: tuple[str, int]) -> Best:
         core = cores.get()
-        best = search(*run, options.budget, core)
-        cores.put(core)
-        print(f"{run[0]}, seed {run[1]}: {value_at(best, options.budget)} after {len(best)} results", flush=True)
+        try:
+            best = search(*of, options.budget, core)
+        except Failure as failure:  # the others go on, and the table shows a gap
+            print(f"{of[0]}, seed {of[1]}: {failure}", file=sys.stderr, flush=True)
+            return []
+        finally:
+            cores.put(core)
+        print(f"{of[0]}, seed {of[1]}: {value_at(best, options.budget)} after {len(best)} results", flush=True)
         return best
 
     with ThreadPoolExecutor(len(available)) as pool:
@@ -188,4 +222,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    failures.run(main)

@@ -15,9 +15,7 @@ import os
 import random
 import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -27,11 +25,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages.base.paths import main_root
+from benchmarks.common import at_least_one, delivered, run, scratch
+from stages.base import failures
+from stages.base.paths import ROOT
 from stages.data.drawing.scenes import draw
 from stages.data.preparation import prepare
 from stages.data.samples import JPEG_QUALITY, encode
-from stages.params import file as params_file
 from stages.params.schema import Data
 
 LONGEST = 320
@@ -69,8 +68,7 @@ def _bare_one(image: Path, out: Path) -> None:
 
 def ours(folder: Path, out: Path) -> None:
     """Reduce the images with prepare(), which also checks them and writes labels, a digest and a summary."""
-    values = params_file.read(params_file.PARAMS)["data"]
-    prepare(Data.model_validate({**values, "source": "yolo", "path": str(folder), "imgsz": LONGEST}), out)
+    prepare(Data.model_validate({**delivered()["data"], "source": "yolo", "path": str(folder), "imgsz": LONGEST}), out)
 
 
 def run_side(side: str, folder: Path) -> None:
@@ -85,7 +83,7 @@ def run_side(side: str, folder: Path) -> None:
 
 
 def _memory() -> float | None:
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # it has no module resource
         return None
     import resource
 
@@ -94,37 +92,35 @@ def _memory() -> float | None:
     return max(resource.getrusage(each).ru_maxrss for each in who) / unit
 
 
-def measure(side: str, folder: Path) -> dict[str, float]:
-    """Measure one run in a process of its own; return its seconds and its largest memory in MiB."""
-    command = [sys.executable, "-m", "benchmarks.prepare", "--side", side, "--folder", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def measure(side: str, folder: Path) -> tuple[float, str]:
+    """Measure one run in a process of its own; return its seconds, and its largest memory in words."""
+    output = run(["-m", "benchmarks.prepare", "--side", side, "--folder", str(folder)], ROOT)
+    measured = json.loads(output.splitlines()[-1])
+    memory = measured["memory"]
+    return measured["seconds"], "memory unknown" if memory is None else f"{memory:.0f} MiB"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--images", type=at_least_one, default=10_000)
+    parser.add_argument("--pairs", type=at_least_one, default=3)
     parser.add_argument("--side", choices=["ours", "bare"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         run_side(options.side, options.folder)
         return
-    cache = main_root() / ".cache"
-    cache.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as work:
-        folder = Path(work) / "source"
+    with scratch() as work:
+        folder = work / "source"
         make_folder(folder, options.images)
         measure("bare", folder)  # fills the system's file cache
         ratios = []
         for pair in range(options.pairs):
-            first, second = measure("ours", folder), measure("bare", folder)
-            ratios.append(second["seconds"] / first["seconds"])
+            (first, memory), (second, bare_memory) = measure("ours", folder), measure("bare", folder)
+            ratios.append(second / first)
             print(
-                f"pair {pair + 1}: prepare {options.images / first['seconds']:.0f} images/s, "
-                f"{first['memory']:.0f} MiB;  bare loop {options.images / second['seconds']:.0f} images/s, "
-                f"{second['memory']:.0f} MiB;  ratio {ratios[-1]:.3f}",
+                f"pair {pair + 1}: prepare {options.images / first:.0f} images/s, {memory};  "
+                f"bare loop {options.images / second:.0f} images/s, {bare_memory};  ratio {ratios[-1]:.3f}",
                 flush=True,
             )
     print(
@@ -133,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    failures.run(main)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import optuna
 
+from benchmarks.common import at_least_one, delivered, run, scratch
+from stages.base import failures
+from stages.base.paths import ROOT
 from stages.experiments.finished import COLUMNS as COMPARED
 from stages.params import file as params_file
 from stages.search.identity import identity
@@ -60,7 +60,7 @@ print(f"{len(study.trials)} trials: report of {len(report.text)} characters and 
 
 def write_study(folder: Path, count: int) -> None:
     """Write the tables of a study at random points, whose results depend on epochs and lr0."""
-    params = params_file.load()
+    params = params_file.validate(delivered())
     space = SearchSpace(params)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     for number in range(count):
@@ -86,12 +86,13 @@ def write_study(folder: Path, count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--trials", type=at_least_one, default=2000)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder:
-        write_study(Path(folder), parser.parse_args().trials)
-        subprocess.run([sys.executable, "-c", MEASURED, folder], check=True)
+    trials = parser.parse_args().trials
+    with scratch() as folder:
+        write_study(folder, trials)
+        print(run(["-c", MEASURED, str(folder)], ROOT), end="")
 
 
 if __name__ == "__main__":
-    main()
+    failures.run(main)

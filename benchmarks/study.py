@@ -3,10 +3,11 @@
     python -m benchmarks.study [--trials 4] [--pairs 3] [--workers 1]
 
 Each pair runs in a fresh clone of this repository, on its committed data and parameters, without pruning. The bare
-trainings run one after another, each in its own process. The benchmark prints for each pair: the seconds of the study,
-the seconds of the bare trainings, and their ratio. The ratio should be under 1. It also prints the time that a trial
-takes beside its training, which should be 2 s at most. This is the median time from the start to the end of a trial,
-minus its training. The first trial of each worker is left out, because it waits for the worker to start.
+trainings run one after another, each in its own process, with as many threads as a worker of the study. The benchmark
+prints for each pair: the seconds of the study, the seconds of the bare trainings, and their ratio. The ratio should be
+under 1. It also prints the time that a trial takes beside its training, which should be 2 s at most. This is the median
+time from the start to the end of a trial, minus its training. The first trial of each worker is left out, because it
+waits for the worker to start.
 
 Then it prints two times for a storage with 2,000 finished trials: seconds to the next suggestion (1 at most is the
 goal), and seconds to the content of study.json and trials.csv (5 at most).
@@ -16,24 +17,17 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
+import json
 import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import optuna
 
-from benchmarks import fresh_clone
-
-OWN_SOURCES = ("sampler", "enqueued")  # of the trials that the study itself has trained
-
-BARE = """
-from ultralytics import YOLO
-YOLO({model!r}).train(data={data!r}, project={out!r}, plots=False, verbose=False, **{arguments!r})
-"""
+from benchmarks.common import at_least_one, bare_training, fresh_clone, run, seconds
+from stages.base import failures
+from stages.experiments.names import OWN_SOURCES
+from stages.workers.process import places
 
 MANY = """
 import time
@@ -85,15 +79,6 @@ class Pair(NamedTuple):
     beside_training: float
 
 
-def run(command: list[str], folder: Path, **environment: str) -> float:
-    """Run a command in a folder; return its wall time in seconds."""
-    quiet = {"YOLO_VERBOSE": "false", "YOLO_OFFLINE": "true", **environment}
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "OPTUNA_"))}
-    begun = time.perf_counter()
-    subprocess.run(command, cwd=folder, env={**inherited, **quiet}, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begun
-
-
 def measure_pair(number: int, trials: int, workers: int) -> Pair:
     """Run a study in a fresh clone, then the bare trainings of its points.
 
@@ -108,26 +93,26 @@ def measure_pair(number: int, trials: int, workers: int) -> Pair:
     with fresh_clone() as clone:
         tune = {"trials": trials + 1, "workers": workers, "pruner": "none", "patience": "null", "confirm_seeds": 0}
         values = [f"tune.{key}={value}" for key, value in {**tune, "seed": number}.items()]
-        run([sys.executable, "-m", "stages", "preset", "drawn", *values], clone)
-        run([sys.executable, "-m", "dvc", "repro", "prepare"], clone)
+        run(["-m", "stages", "preset", "drawn", *values], clone)
+        run(["-m", "dvc", "repro", "prepare"], clone)
         arguments = _arguments(clone)  # before the study, which writes the best point to params.yaml
         storage = f"sqlite:///{clone.as_posix()}/.study/benchmark.db"
-        study = run([sys.executable, "-m", "stages.study"], clone, OPTUNA_STORAGE=storage)
+        study = seconds(["-m", "stages.study"], clone, {"OPTUNA_STORAGE": storage})
         with (clone / "reports" / "study" / "trials.csv").open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["source"] in OWN_SOURCES]
         assert rows, "the study has trained nothing: are its points among the committed results?"
-        bare = sum(_train_bare(clone, arguments, row) for row in rows)
+        threads = places(workers, "cpu")[0].threads
+        bare = sum(_train_bare(clone, arguments, row, threads) for row in rows)
         return Pair(len(rows), study, bare, _beside_training(storage, workers))
 
 
-def _train_bare(clone: Path, arguments: dict[str, object], row: dict[str, str]) -> float:
+def _train_bare(clone: Path, arguments: dict[str, Any], row: dict[str, str], threads: int) -> float:
     """Train at the point of a row of trials.csv with Ultralytics alone; return the seconds."""
     point = {"epochs": int(row["epochs"]), "imgsz": int(row["imgsz"]), "batch": int(row["batch"])}
     searched = {**point, "nbs": point["batch"], "lr0": float(row["lr0"]), "scale": float(row["scale"])}
-    rest = {key: value for key, value in {**arguments, **searched}.items() if key not in ("model", "head")}
-    data = str(clone / "data" / "prepared" / "data.yaml")
-    code = BARE.format(model=arguments["model"], arguments=rest, data=data, out=str(clone / ".cache" / "bare"))
-    return run([sys.executable, "-c", code], clone, YOLO_CONFIG_DIR=str(clone / ".yolo"))
+    data, out = clone / "data" / "prepared", clone / ".cache" / "bare"
+    training = bare_training({**arguments, **searched}, data, out, threads)
+    return seconds(training, clone, {"YOLO_CONFIG_DIR": str(clone / ".yolo")})
 
 
 def _beside_training(storage: str, workers: int) -> float:
@@ -142,19 +127,20 @@ def _beside_training(storage: str, workers: int) -> float:
     )
 
 
-def _arguments(clone: Path) -> dict[str, object]:
+def _arguments(clone: Path) -> dict[str, Any]:
     """Return the training arguments of a clone's params.yaml."""
-    code = "from stages.params.file import load; print(load().training())"
-    done = subprocess.run([sys.executable, "-c", code], cwd=clone, check=True, capture_output=True, text=True)
-    return dict(eval(done.stdout))
+    code = "import json; from stages.params.file import load; print(json.dumps(load().training()))"
+    return dict(json.loads(run(["-c", code], clone)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=4, help="more than --workers")
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--trials", type=at_least_one, default=4, help="more than --workers")
+    parser.add_argument("--pairs", type=at_least_one, default=3)
+    parser.add_argument("--workers", type=at_least_one, default=1)
     options = parser.parse_args()
+    if options.trials <= options.workers:
+        parser.error("--trials must be more than --workers: the first trial of each worker is left out")
     ratios = []
     for number in range(options.pairs):
         pair = measure_pair(number, options.trials, options.workers)
@@ -166,9 +152,9 @@ def main() -> None:
         )
     print(f"median ratio of time over {options.pairs} pairs: {statistics.median(ratios):.3f} (goal: under 1)")
     with fresh_clone() as clone:
-        done = subprocess.run([sys.executable, "-c", MANY], cwd=clone, check=True, capture_output=True, text=True)
-    print(done.stdout, end="")
+        run(["-m", "stages", "preset", "drawn"], clone)
+        print(run(["-c", MANY], clone), end="")
 
 
 if __name__ == "__main__":
-    main()
+    failures.run(main)

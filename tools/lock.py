@@ -10,6 +10,7 @@ build does not install gigabytes that it cannot use. It needs uv (`pip install u
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
@@ -22,12 +23,12 @@ UV += ["--no-emit-index-url", "--no-header", "--annotation-style", "line"]
 CUDA = re.compile(r"(nvidia-(?!ml-py)|cuda-|triton==)")
 
 
-def compiled(source: str, present: list[str]) -> list[str]:
+def compiled(source: str, present: list[str], *options: str) -> list[str]:
     """Return the pins for a file of direct dependencies. Without --upgrade, the present pins stay if they still fit."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "pins.txt"
         target.write_text("\n".join(present) + "\n", encoding="utf-8")
-        subprocess.run([*UV, source, "--output-file", str(target), *sys.argv[1:]], cwd=ROOT, check=True)
+        subprocess.run([*UV, source, "--output-file", str(target), *options], cwd=ROOT, check=True)
         return pins(target)
 
 
@@ -43,7 +44,11 @@ def write(name: str, *lines: str) -> None:
 
 
 def main() -> None:
-    everything = compiled("requirements.in", [*pins(ROOT / "requirements.txt"), *pins(ROOT / "requirements-cuda.txt")])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--upgrade", action="store_true", help="allow new versions")
+    options = ["--upgrade"] if parser.parse_args().upgrade else []
+    present = [*pins(ROOT / "requirements.txt"), *pins(ROOT / "requirements-cuda.txt")]
+    everything = compiled("requirements.in", present, *options)
     by = "by `python tools/lock.py`"
     write(
         "requirements-cuda.txt", f"# torch's NVIDIA libraries on Linux, pinned {by}.", *filter(CUDA.match, everything)
@@ -55,7 +60,7 @@ def main() -> None:
         ("requirements-ray", "For a Ray cluster"),
         ("integrations/zenml/requirements", "For ZenML"),
     ):
-        pinned = compiled(f"{name}.in", pins(ROOT / f"{name}.txt"))
+        pinned = compiled(f"{name}.in", pins(ROOT / f"{name}.txt"), *options)
         write(f"{name}.txt", f"# {purpose}, pinned {by}.", *pinned)
 
 

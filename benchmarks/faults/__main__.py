@@ -11,6 +11,7 @@ takes undisturbed. The trainings are the quick ones of the tests.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import sys
@@ -25,9 +26,11 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+from benchmarks.common import SERVICES, at_least_one, scratch
 from benchmarks.faults.checks import FAULTS, faults_at_end, faults_since, snapshot
 from benchmarks.faults.kills import Kill, recover, run
 from benchmarks.faults.scenarios import EPOCH, SCENARIOS, Scenario, make_base
+from stages.base import failures
 from stages.base.formatting import markdown_table
 from stages.base.paths import main_root
 from stages.report.machine import hardware, versions
@@ -67,19 +70,17 @@ class Round:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=200, help="kills in all")
+    parser.add_argument("--kills", type=at_least_one, default=200, help="kills in all")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the victims")
     parser.add_argument("--scenario", choices=[scenario.name for scenario in SCENARIOS], help="only this one")
-    parser.add_argument("--jobs", type=int, default=1, help="rounds at the same time")
+    parser.add_argument("--jobs", type=at_least_one, default=1, help="rounds at the same time")
     options = parser.parse_args()
-    if options.kills < 1 or options.jobs < 1:
-        parser.error("--kills and --jobs must be at least 1")
+    for name in [name for name in os.environ if name.startswith(SERVICES)]:
+        del os.environ[name]
     scenarios = [it for it in SCENARIOS if options.scenario in (None, it.name)]
     print(f"{datetime.now():%Y-%m-%d}; {hardware()}; {versions()}", flush=True)
-    cache = main_root() / ".cache"
-    cache.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
-        results = play(scenarios, options.kills, options.seed, options.jobs, Path(folder))
+    with scratch() as folder:
+        results = play(scenarios, options.kills, options.seed, options.jobs, folder)
     print("\n".join(table(results)))
     if any(result.faults.total() or result.left or result.failed for result in results.values()):
         sys.exit(1)
@@ -165,4 +166,4 @@ def table(results: Mapping[str, Round]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    failures.run(main)

@@ -23,7 +23,8 @@ class Kill:
 
     Attributes:
         victim: `worker`, `stage`, `dvc`, `git`, or `tree`: the command with all its children.
-        moment: The seconds from the start of the command. If there is no such process then, the first that starts.
+        moment: The seconds from the start of the command. If there is no such process at that moment, the next one that
+            starts is killed.
     """
 
     victim: str
@@ -63,13 +64,13 @@ def run(project: Project, command: tuple[str, ...], environment: Mapping[str, st
             if elapsed > LIMIT:
                 _kill(psutil.Process(started.pid), "tree")
                 break
-            if kill is not None and not is_killed and elapsed > kill.moment:
-                is_killed = _kill(psutil.Process(started.pid), kill.victim)
-                time.sleep(0.002)  # a git process lives for some milliseconds
-                continue
             if went_on is None and not is_killed and _experiments(project.root) != before:
-                went_on = time.monotonic() - begun
-            time.sleep(0.1)
+                went_on = elapsed
+            if kill is None or is_killed or elapsed <= kill.moment:
+                time.sleep(0.1)
+                continue
+            is_killed = _kill(psutil.Process(started.pid), kill.victim)
+            time.sleep(0.002)  # a git process lives for some milliseconds
         status = started.wait()
     if went_on is None and not is_killed:
         went_on = time.monotonic() - begun

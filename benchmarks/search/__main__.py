@@ -12,28 +12,24 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
+from benchmarks.common import at_least_one
 from benchmarks.search.compare import best_so_far, figure, grid_orders, open_table, play_all, report
 from benchmarks.search.recipes import RECIPES
+from stages.base import failures
 from stages.base.files import write_atomic
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="?", default="drawn", choices=RECIPES)
-    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--seeds", type=at_least_one, default=200)
     parser.add_argument("--bad-start", action="store_true", help="begin at values of params.yaml far from the best")
     parser.add_argument("--figure", type=Path, help="a PNG of the best value so far over the seconds, one worker")
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # of the processes that play
-    try:
-        table = open_table(options.name)
-    except FileNotFoundError:
-        sys.exit(f"nothing is recorded: run `python -m benchmarks.search.record {options.name}` first")
-    except ValueError as error:
-        sys.exit(f"{error}: `python -m benchmarks.search.record {options.name}` goes on with it")
+    table = open_table(options.name)
     results = play_all(options.name, options.seeds, options.bad_start)
     grid = [] if options.bad_start else grid_orders(options.name, table)  # the grid is around the good values
     print("\n".join([*report(options.name, table, results, grid), "", *best_so_far(results, grid)]))
@@ -43,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    failures.run(main)

@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 
 from benchmarks.search.play import Ended, Method, chosen, params_of, play
 from benchmarks.search.recipes import RECIPES
-from benchmarks.search.table import TABLES, Floats, Table
+from benchmarks.search.table import TABLES, Floats, Incomplete, Table
+from stages.base.failures import Failure
 from stages.base.formatting import markdown_table
 from stages.report.drawing import BLACK, BLUE, GREY, ORANGE, SKY, png
 
-DEFAULT = Method("default", {"patience": None})
+DEFAULT = Method("default", {"sampler": "auto", "pruner": "forecast", "patience": None})
 METHODS = (
     DEFAULT,
     Method("TPE and median pruner", {"sampler": "tpe", "pruner": "median", "patience": None}),
@@ -60,7 +61,7 @@ class Steps:
         return self._at(self.time, time)
 
     def after(self, epochs: float) -> float:
-        """Return the value when so many epochs were trained."""
+        """Return the value at the moment when this number of epochs was trained."""
         return self._at(self.epochs, epochs)
 
     def _at(self, costs: Floats, cost: float) -> float:
@@ -80,9 +81,16 @@ def steps(ended: list[Ended]) -> Steps:
 
 
 def open_table(name: str) -> Table:
-    """Return a recorded table by its name. Without repeats, it has the noise of the table `drawn`."""
+    """Return a recorded table by its name. Without repeats, it has the noise of the table `drawn`.
+
+    Raises:
+        Failure: The table, or `drawn`, is not recorded, or not all of it.
+    """
     drawn = None if name == "drawn" else open_table("drawn")
-    return Table(TABLES / f"{name}.csv", CONTINUOUS, drawn)
+    try:
+        return Table(TABLES / f"{name}.csv", CONTINUOUS, drawn)
+    except (FileNotFoundError, Incomplete) as error:
+        raise Failure(f"{error}: run `python -m benchmarks.search.record {name}`") from error
 
 
 def plays(name: str, method: Method, workers: int, trials: int, seeds: Sequence[int], bad: bool = False) -> list[Steps]:
@@ -150,7 +158,7 @@ def report(
         mark = float(grid[0].time[-1]) / workers if grid else float(np.median([one.time[4] for one in random]))
         if grid:
             cells.append(f"{np.mean([one.at(mark) >= grid[0].value[-1] - 1e-9 for one in played]):.0%}")
-        cells += [f"{lead(played, random, mark):.0%}", f"{worst_difference(played, random):+.3f}"]
+        cells += [f"{lead(played, random, mark):.0%}", f"{least_difference(played, random):+.3f}"]
         cells += [
             f"{statistics.mean(one.pruned for one in played):.1f}",
             f"{np.mean([one.lost for one in played]):.1%}",
@@ -158,8 +166,8 @@ def report(
         rows.append(cells)
     head = ["method", "workers", *(f"regret after {count}" for count in AFTER), f"s to {CLOSE} of the best", "arrived"]
     head += ["at the grid's best, at its cost"] if grid else []
-    head += [f"over random search, at {'that' if grid else 'its fourth'} cost", "least lead over it"]
-    head += ["pruned", "best pruned"]
+    head += [f"at or above random search, at {'that cost' if grid else 'the cost of its first four trials'}"]
+    head += ["least difference to it, upper 95 % limit", "pruned", "best pruned"]
     seeds = len(next(iter(results.values())))
     return [f"table {name}: best mAP50 {table.best:.3f}, {seeds} seeds", *markdown_table(head, rows)]
 
@@ -191,10 +199,10 @@ def lead(played: Sequence[Steps], others: Sequence[Steps], time: float) -> float
     return float(np.mean([one.at(time) >= other.at(time) for one, other in zip(played, others, strict=True)]))
 
 
-def worst_difference(played: Sequence[Steps], others: Sequence[Steps]) -> float:
-    """Return the upper limit of the mean difference to the others where it is least, over 40 costs.
+def least_difference(played: Sequence[Steps], others: Sequence[Steps]) -> float:
+    """Compute the upper 95 % limit of the mean difference to the others at 40 costs, and return the smallest.
 
-    A negative number means: significantly below the others somewhere (95 % interval over the seeds).
+    A negative number means that the method is significantly below the others at one of these costs.
     """
     end = min(float(np.median([one.time[-1] for one in side])) for side in (played, others))
     limits = []

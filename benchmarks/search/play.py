@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import heapq
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +12,7 @@ import numpy as np
 from optuna.storages import InMemoryStorage
 from optuna.trial import Trial
 
+from benchmarks.common import delivered
 from benchmarks.search.table import Result, Table
 from stages.experiments.finished import FinishedTraining
 from stages.params import file as params_file
@@ -145,8 +145,8 @@ def chosen(ended: list[Ended]) -> Iterator[float]:
 
 
 def params_of(space: Mapping[str, Any], values: Mapping[str, Any]) -> Params:
-    """Return params.yaml with another search space and other values of training keys."""
-    content = copy.deepcopy(params_file.read(params_file.PARAMS))
+    """Return params.yaml as it was delivered, with another search space and other values of training keys."""
+    content = delivered()
     content["tune"]["space"] = dict(space)
     return params_file.validate({**content, **values})
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -19,9 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import code_digest
+from benchmarks.common import at_least_one, code_digest, environment, run
 from benchmarks.search.recipes import RECIPES, REPEAT_SEEDS, Recipe
 from benchmarks.search.table import TABLES, read_rows
+from stages.base import failures
 from stages.base.failures import Failure
 from stages.base.files import write_atomic
 from stages.base.formatting import words
@@ -45,7 +45,7 @@ HOME = main_root() / ".cache" / "search"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="?", default="drawn", choices=RECIPES)
-    parser.add_argument("--workers", type=int, default=None, help="trainings at once; one per core by default")
+    parser.add_argument("--workers", type=at_least_one, help="trainings at once; one per core by default")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="further keys of params.yaml")
     parser.add_argument("--out", type=Path, help="train in this checkout, into this file; the clone is started so")
     options = parser.parse_args()
@@ -53,28 +53,31 @@ def main() -> None:
         record(options.name, options.workers, options.out)
         return
     clone = HOME / options.name
-    if not (clone / "data" / "prepared").is_dir() or git("rev-parse", "HEAD^", root=clone) != commit():
-        shutil.rmtree(clone, ignore_errors=True)
-        prepare_clone(clone, [*RECIPES[options.name].preset, *options.set])
+    prepare_clone(clone, [*RECIPES[options.name].preset, *options.set])
     command = [sys.executable, "-m", "benchmarks.search.record", options.name]
     workers = [] if options.workers is None else ["--workers", str(options.workers)]
-    _run([*command, *workers, "--out", str(TABLES / f"{options.name}.csv")], clone)
+    out = ["--out", str(TABLES / f"{options.name}.csv")]
+    sys.exit(subprocess.run([*command, *workers, *out], cwd=clone, env=environment(), check=False).returncode)
 
 
 def prepare_clone(clone: Path, preset: list[str]) -> None:
-    """Clone this repository, write a preset to params.yaml, prepare the data, and commit that."""
+    """Clone this repository, write a preset to params.yaml, prepare the data, and commit that, unless it is there.
+
+    Args:
+        clone: The folder of the clone.
+        preset: The name of the preset, and the values that differ from it.
+    """
+    subject = f"Prepare the data of a table: {' '.join(preset)}"
+    made_of = f"{commit()} {subject}"
+    if (clone / "data" / "prepared").is_dir() and git("log", "-1", "--format=%P %s", root=clone) == made_of:
+        return
+    shutil.rmtree(clone, ignore_errors=True)
     clone.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["git", "clone", "-q", str(main_root()), str(clone)], check=True)
-    _run([sys.executable, "-m", "stages", "preset", *preset], clone)
-    _run([sys.executable, "-m", "dvc", "repro", "prepare"], clone)
-    author = ("-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost")
-    _run(["git", *author, "commit", "-q", "--allow-empty", "-am", "Prepare the data of a table"], clone)
-
-
-def _run(command: list[str], folder: Path) -> None:
-    # Variables of a running dvc command belong to its own repository.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
-    subprocess.run(command, cwd=folder, env={**environment, "YOLO_OFFLINE": "true"}, check=True)
+    run(["-m", "stages", "preset", *preset], clone)
+    run(["-m", "dvc", "repro", "prepare"], clone)
+    commit_all = ["git", "commit", "-q", "--allow-empty", "-am", subject]
+    subprocess.run(commit_all, cwd=clone, env=environment(), check=True)
 
 
 def record(name: str, workers: int | None, out: Path) -> None:
@@ -106,7 +109,8 @@ def _train(name: str, points: Sequence[Point], results: Results, launcher: Local
     for _, training in train_all(tasks, launcher, failed):
         results.add(training)
     if failed:
-        raise RuntimeError(f"{len(failed)} points failed, such as {next(iter(failed.items()))}")
+        first, reason = next(iter(failed.items()))
+        raise Failure(f"{len(failed)} points failed, such as {first}: {reason}")
 
 
 class Results:
@@ -120,7 +124,7 @@ class Results:
         """Read the rows of the present data and code."""
         self._keys, self._path = ["seed", *recipe.axes], path
         self._columns = [*self._keys, "mAP50", "curve", "seconds", "data", "code"]
-        self._made_of = [prepared(read_lock(ROOT))["md5"][:12], code_digest()]
+        self._made_of = [prepared(read_lock(ROOT))["md5"][:12], code_digest("train")]
         rows = read_rows(path) if path.is_file() else []
         if any([row["data"], row["code"]] != self._made_of for row in rows):
             raise Failure(f"{path} was recorded with other data or code: move it away to record it again")
@@ -148,4 +152,4 @@ class Results:
 
 
 if __name__ == "__main__":
-    main()
+    failures.run(main)

@@ -31,6 +31,10 @@ def read_rows(path: Path) -> list[Row]:
         ]
 
 
+class Incomplete(Exception):
+    """Not every point of a table was trained yet."""
+
+
 @dataclass(frozen=True)
 class Result:
     """The result of a training.
@@ -59,6 +63,10 @@ class Table:
             path: The CSV file.
             continuous: The keys between whose values results are interpolated, each with whether it is logarithmic.
             noise: A table whose repeats give the noise if this table has none of its own.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+            Incomplete: Not every point was trained yet.
         """
         self._continuous, self._other = continuous, noise
         rows = read_rows(path)
@@ -69,7 +77,7 @@ class Table:
             self._seeds.setdefault(tuple(row[key] for key in self.keys), []).append(row)
         missing = [point for point in product(*self.axes.values()) if point not in self._seeds]
         if missing:
-            raise ValueError(f"{path.name} is not complete: {len(missing)} points are missing, such as {missing[0]}")
+            raise Incomplete(f"{path.name} is not complete: {len(missing)} points are missing, such as {missing[0]}")
         self._results = {point: _mean(seeds) for point, seeds in self._seeds.items()}
         self.best = max(result.end for result in self._results.values())
         self._times = self._fitted_times()
