@@ -89,8 +89,10 @@ def open_table(name: str) -> Table:
     drawn = None if name == "drawn" else open_table("drawn")
     try:
         return Table(TABLES / f"{name}.csv", CONTINUOUS, drawn)
-    except (FileNotFoundError, Incomplete) as error:
-        raise Failure(f"{error}: run `python -m benchmarks.search.record {name}`") from error
+    except FileNotFoundError:
+        raise Failure(f"table {name} is not recorded: run `python -m benchmarks.search.record {name}`") from None
+    except Incomplete as error:
+        raise Failure(f"{error}: `python -m benchmarks.search.record {name}` goes on with it") from None
 
 
 def plays(name: str, method: Method, workers: int, trials: int, seeds: Sequence[int], bad: bool = False) -> list[Steps]:
