@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stages.decision.comparison import Comparison, compare
@@ -19,13 +19,15 @@ class SettingResult:
 
     Attributes:
         setting: The setting.
-        tested: mAP50 on the test split, over the seeds and the test images. n is 0 for the model without training: no
-            seed changes it.
+        tested: mAP50 on the test split, over the seeds and the test images. n is 0 for the model without training,
+            which no seed changes; if the repeats have other splits, it is their number.
         seconds: Of the fastest training: other work on the machine only adds time.
         ms_per_image: Milliseconds for one image, of the fastest repeat; None if it was not measured.
         minus_best: Its mAP50 on the test split minus that of the best, seed by seed; None for the best itself, or if
             they share no seed.
         breaks: The limits that its first run or the cheapest repeat breaks, as text; empty if it keeps all.
+        is_useful: Whether it is distinguishably better than the pretrained model without training. True if there is no
+            such model, or if that model breaks a limit.
         by_seed: mAP50 of each repeat on the test split, by its seed.
     """
 
@@ -35,6 +37,7 @@ class SettingResult:
     ms_per_image: float | None
     minus_best: Estimate | None
     breaks: str = ""
+    is_useful: bool = True
     by_seed: Mapping[int, float] = field(default_factory=dict)
 
 
@@ -48,9 +51,8 @@ class Decision:
         verdict: Whether the best is better than the baseline; None if they cannot be compared.
         detectable: The true difference that so many seeds and images detect in 80 of 100 cases; None if it is not
             known.
-        recommended: The cheapest setting that keeps the limits and is not distinguishably worse than the best. If the
-            trainings started from pretrained weights, it must be distinguishably better than these; if there is no
-            such setting, it is the pretrained model without training. None if nothing keeps the limits.
+        recommended: The cheapest useful setting that keeps the limits and is not distinguishably worse than the best.
+            If there is none, it is the pretrained model without training. None if nothing keeps the limits.
         model: The model to use: the repeat of the recommended setting that is best on the validation split. If the
             repeats have other splits, the one that has the split of the search, so that its results can be compared.
         over_as_is: mAP50 of the best minus mAP50 of the pretrained model without training, over the seeds; None if one
@@ -99,13 +101,16 @@ def decide(confirmation: Confirmation, as_is: AsIs | None = None, limits: Limits
     }
     gain = comparison.minus(best, confirmation.of("baseline"))
     over_as_is = None
-    useful = set(results)
     if as_is is not None and results:
         gains = {role: comparison.minus_as_is(confirmation.of(role), as_is) for role in results}
         over_as_is = gains.get("best")
-        useful = {role for role, over in gains.items() if verdict_of(over) == "better" and not results[role].breaks}
-        results = {"as is": _without_training(as_is, over_as_is, comparison, limits), **results}
-    recommended = _recommended(results, useful) or results.get("as is")
+        untrained = _without_training(as_is, over_as_is, comparison, limits)
+        trained = {
+            role: replace(result, is_useful=bool(untrained.breaks) or verdict_of(gains[role]) == "better")
+            for role, result in results.items()
+        }
+        results = {"as is": untrained, **trained}
+    recommended = _recommended(results) or results.get("as is")
     if recommended is not None and recommended.breaks:
         recommended = None
     repeats = confirmation.of(recommended.setting.role) if recommended else []
@@ -148,7 +153,7 @@ def _result(
         speed,
         comparison.minus(repeats, best) if setting.role != "best" else None,
         setting.breaks or limits.broken({"ms_per_image": speed, "train_seconds": seconds}),
-        {repeat.seed: repeat.tested for repeat in repeats},
+        by_seed={repeat.seed: repeat.tested for repeat in repeats},
     )
 
 
@@ -160,25 +165,24 @@ def _without_training(
     size = as_is.weights.stat().st_size / 1e6 if limits.model_mb is not None else None
     breaks = limits.broken({"ms_per_image": as_is.ms_per_image, "model_mb": size})
     tested = comparison.mean_as_is(as_is)
-    return SettingResult(setting, tested, 0.0, as_is.ms_per_image, minus_best, breaks, as_is.by_seed)
+    return SettingResult(setting, tested, 0.0, as_is.ms_per_image, minus_best, breaks, by_seed=as_is.by_seed)
 
 
-def _recommended(results: Mapping[Role, SettingResult], useful: Collection[Role]) -> SettingResult | None:
+def _recommended(results: Mapping[Role, SettingResult]) -> SettingResult | None:
     """Return the cheapest useful setting that keeps the limits and is not distinguishably worse than the best, or None.
 
-    Of settings that cost the same, it is the one with the greatest mean on the test split.
-
-    Args:
-        results: The results by role.
-        useful: The settings that are distinguishably better than no training. Another setting is not worth its cost.
+    Of settings that cost the same, it is the one with the greatest mean on the test split. If settings are
+    distinguishably better than the best of the study, only these count.
     """
-    good = [
-        result
-        for role, result in results.items()
-        if role in useful
-        and not result.breaks
-        and (role == "best" or (result.minus_best is not None and verdict_of(result.minus_best) != "worse"))
-    ]
+    by_verdict: dict[str, list[SettingResult]] = {}
+    for role, result in results.items():
+        if role == "as is" or result.breaks or not result.is_useful:
+            continue
+        if role == "best":
+            by_verdict.setdefault("not distinguishable", []).append(result)
+        elif result.minus_best is not None:
+            by_verdict.setdefault(verdict_of(result.minus_best), []).append(result)
+    good = by_verdict.get("better") or by_verdict.get("not distinguishable")
     if not good:
         return None
     limit = min(result.seconds for result in good) / CHEAPER

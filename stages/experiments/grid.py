@@ -117,7 +117,7 @@ def finished(grid: Mapping[str, tuple[Point, Params]]) -> list[str]:
     head, experiments = commit(), refs.experiments()
     names = [name for name in grid if name in experiments and experiments[name][1] == head]
     for name in names:
-        text = git("show", f"{experiments[name][0]}:params.yaml", root=main_root())
+        text = git("show", f"{experiments[name][0]}:./params.yaml", root=main_root())
         there = params_file.validate(params_file.parsed(text, name), name).model_dump()
         here = grid[name][1].model_dump()
         for key in sorted({*grid[name][1].training_keys(), "data", "evaluate"}):

@@ -67,15 +67,23 @@ def is_test_of_model(trained: str | None, evaluated: str | None) -> bool:
     return trained == evaluated
 
 
+def is_evaluation_of_model(lock: Lock) -> bool:
+    """Return whether stage evaluate has read the model that stage train has written."""
+    trained = outputs(lock, "train").get(BEST_MODEL)
+    return trained is not None and is_test_of_model(trained, dependencies(lock, "evaluate").get(BEST_MODEL))
+
+
 def is_test_of_run(lock: Lock) -> bool:
     """Return whether the test metrics of a run were measured on its model, by the present code and with its parameters.
 
     The parameters are those of the group `evaluate`. The caller compares the training keys.
     """
-    trained, read_files = outputs(lock, "train").get(BEST_MODEL), dependencies(lock, "evaluate")
-    is_of_model = trained is not None and is_test_of_model(trained, read_files.get(BEST_MODEL))
-    is_of_code = code_digests("evaluate").items() <= read_files.items()
-    return is_of_model and is_of_code and parameters(lock, "evaluate").get("evaluate") == evaluation_params()
+    is_of_code = code_digests("evaluate").items() <= dependencies(lock, "evaluate").items()
+    return (
+        is_evaluation_of_model(lock)
+        and is_of_code
+        and parameters(lock, "evaluate").get("evaluate") == evaluation_params()
+    )
 
 
 def is_export_of_run(lock: Lock) -> bool:

@@ -33,6 +33,7 @@ from stages.experiments.tables import GRID, comma_separated, markdown, terminal
 
 OPTIONAL = (TESTED, str(Path(EXPORT_METRICS)))  # the metrics that a trial does not have
 BATCH = 24  # experiments: one process reads them in less time than another process needs to start
+MOST = 61  # processes that a pool can have on Windows
 
 
 def read_experiments(revisions: Sequence[str], commits: Sequence[str]) -> tuple[list[ExpState], Counter[str]]:
@@ -53,7 +54,8 @@ def read_experiments(revisions: Sequence[str], commits: Sequence[str]) -> tuple[
         if len(batches) > 1:
             print(f"reading {len(new)} experiments for the first time", file=sys.stderr)
             spawn = get_context("spawn")
-            with ProcessPoolExecutor(os.cpu_count(), spawn, initializer=_begin_process) as pool:
+            processes = min(os.cpu_count() or 1, len(batches), MOST)
+            with ProcessPoolExecutor(processes, spawn, initializer=_begin_process) as pool:
                 list(pool.map(_cache, batches))
         elif new:
             _cache(new)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from stages.base.formatting import markdown_table, words
 from stages.decision.confirmation import Confirmation, Role
-from stages.decision.significance import Estimate, verdict_of
+from stages.decision.significance import verdict_of
 from stages.decision.verdict import Decision, SettingResult, counts
 from stages.report.numbers import fixed, intervals, limits
 
@@ -32,8 +32,8 @@ def settings_table(decision: Decision) -> str:
     """Return the table of the settings, a row each."""
     cells = []
     for result in decision.results.values():
-        setting, tested, trained = result.setting, result.tested, result.tested.n > 0
-        first_run = setting.run or ("no run before" if trained else "no training")
+        setting, tested = result.setting, result.tested
+        first_run = setting.run or ("no training" if setting.role == "as is" else "no run before")
         cells.append(
             [setting.role, words(setting.point), first_run, fixed(setting.validated), str(tested.n), fixed(tested.mean),
              *intervals(tested), fixed(result.seconds, 0), fixed(result.ms_per_image, 1)]
@@ -75,24 +75,30 @@ def reason(decision: Decision, recommended: SettingResult) -> str:
     role, best, minus_best = recommended.setting.role, decision.results["best"], recommended.minus_best
     if minus_best is None:
         others = [
-            f"{setting_name(result)} {_shortcoming(result, result.minus_best)}"
+            f"{setting_name(result)} {_shortcoming(result)}"
             for result in decision.results.values()
             if result.minus_best is not None
         ]
         return f"Take the best setting{': ' + ' and '.join(others) if others else ''}."
-    saved = 100 * (1 - recommended.seconds / best.seconds)
-    cost = f"costs {saved:.0f} % less than the best" if saved > 0 else "costs as much as the best"
+    gap = f"{minus_best.mean:+.3f}, 95 % interval {limits(minus_best.interval, '+')}, {counts(minus_best)}"
+    if verdict_of(minus_best) == "better":
+        return f"Take the {role} setting: it is distinguishably better than the best setting of the study ({gap})."
+    if best.breaks or not best.is_useful:
+        return f"Take the {role} setting: the best setting {_shortcoming(best)}. The difference to it: {gap}."
+    saved = round(100 * (1 - recommended.seconds / best.seconds))
+    cost = f"costs {abs(saved)} % {'less' if saved > 0 else 'more'} than the best" if saved else "costs the same"
     return (
         f"Take the {role} setting: it {cost} ({recommended.seconds:.0f} s against {best.seconds:.0f} s) and is not "
-        f"distinguishably worse ({minus_best.mean:+.3f}, 95 % interval {limits(minus_best.interval, '+')}, "
-        f"{counts(minus_best)}). The lower end of this interval is the loss of mAP50 that it may cause. To narrow the "
-        "part of the interval that is due to the seeds, run "
+        f"distinguishably worse ({gap}). The lower end of this interval is the loss of mAP50 that it may cause. To "
+        "narrow the part of the interval that is due to the seeds, run "
         f"`dvc exp run tune -S tune.confirm_seeds={2 * minus_best.n}`, which reuses the existing repeats."
     )
 
 
-def _shortcoming(result: SettingResult, minus_best: Estimate) -> str:
-    """Return why another setting than the best is not recommended."""
+def _shortcoming(result: SettingResult) -> str:
+    """Return why a setting is not recommended."""
     if result.breaks:
         return f"breaks a limit ({result.breaks})"
-    return "is worse" if verdict_of(minus_best) == "worse" else "is no cheaper"
+    if not result.is_useful:
+        return "is not distinguishably better than no training"
+    return "is worse" if result.minus_best is not None and verdict_of(result.minus_best) == "worse" else "is no cheaper"

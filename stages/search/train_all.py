@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from stages.base.formatting import duration
 from stages.base.paths import STUDIES
+from stages.experiments import refs
 from stages.experiments.command import ParentCommand
 from stages.experiments.finished import FinishedTraining, finished_training
 from stages.tracking import missed
@@ -34,7 +35,7 @@ def train_all(
     Raises:
         Failure: The dvc command that started this process has ended, or there is no worker any more.
     """
-    labels = {task.name: label for label, task in tasks.items()}
+    labels, before = {task.name: label for label, task in tasks.items()}, refs.experiments()
     waiting = deque(tasks.values())
     for task in waiting:
         missed.note(task.name, warned=False)
@@ -43,7 +44,7 @@ def train_all(
     with WorkerPool(launcher) as pool:
         for task, outcome in pool.run(waiting):
             label, left = labels[task.name], left - 1
-            training = finished_training(task.name)  # a worker that was killed may have saved its training before
+            training = _saved_since(before, task.name)  # a worker that was killed may have saved its training before
             if training is not None and bool(training.tested) == bool(task.classes):
                 seconds.append(training.metrics["train_seconds"])
                 print(_progress(label, training, seconds, left, pool.size), flush=True)
@@ -57,6 +58,11 @@ def train_all(
                     _give_up(other, "not started: the trainings before it failed", failed)
                 left -= len(waiting)
                 waiting.clear()
+
+
+def _saved_since(before: Mapping[str, tuple[str, str]], name: str) -> FinishedTraining | None:
+    """Return the training of an experiment that did not exist before: an old commit may have one of the same name."""
+    return finished_training(name) if refs.experiments().get(name) != before.get(name) else None
 
 
 def _give_up(task: Task, reason: str, failed: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from stages.base.formatting import plain
 from stages.base.paths import DATA_SUMMARY, EXPORT_METRICS, TEST_METRICS, TRAIN_CURVES, TRAIN_METRICS
 from stages.experiments.lock import Incomplete, edited_lock, parse_lock, read_lock, weights_digest
 from stages.experiments.names import AS_IS, study_of
-from stages.experiments.results import is_export_of_run
+from stages.experiments.results import is_evaluation_of_model, is_export_of_run
 from stages.params.file import read
 
 DIGEST_TAG = "data.digest"
@@ -84,7 +84,10 @@ def _record(
     params = flat(read(folder / "params.yaml"))
     trial = study_of(name)
     numbers = by_split("val", json.loads((folder / TRAIN_METRICS).read_text(encoding="utf-8")))
-    if trial is None:  # a trial is not tested
+    stages = read_lock(folder)
+    # A trial is not tested, and `dvc exp run train` leaves the test metrics of another model.
+    is_tested = trial is None and (running_stage in ("train", "evaluate") or is_evaluation_of_model(stages))
+    if is_tested:
         numbers |= by_split("test", json.loads((folder / TEST_METRICS).read_text(encoding="utf-8")))
     curves = _curves(folder / TRAIN_CURVES)
     digest = json.loads((folder / DATA_SUMMARY).read_text(encoding="utf-8"))["digest"]
@@ -93,9 +96,10 @@ def _record(
     files: dict[str, Path | bytes] = {}
     if trial is None:  # DVC keeps the reports of a trial; a study may have thousands
         reports = [path for path in sorted((folder / "reports").rglob("*")) if path.is_file()]
-        if not is_export_of_run(read_lock(folder)):  # stage export runs after this record is made
-            exported = (folder / EXPORT_METRICS).parent
-            reports = [path for path in reports if not path.is_relative_to(exported)]
+        others = [] if is_tested else [(folder / TEST_METRICS).parent]
+        if not is_export_of_run(stages):  # stage export runs after this record is made
+            others.append((folder / EXPORT_METRICS).parent)
+        reports = [path for path in reports if not any(path.is_relative_to(other) for other in others)]
         files |= {path.relative_to(folder).as_posix(): path for path in reports}
     lock = (folder / "dvc.lock").read_text(encoding="utf-8")
     if running_stage:

@@ -18,9 +18,9 @@ from stages.base.failures import Failure
 from stages.base.git import baseline_name, commit, experiment_name, git, run_name
 from stages.base.paths import CONFIRMATION, DECISION, MODEL_CARD, REPORTS, ROOT, STUDY_SUMMARY, main_root
 from stages.experiments import refs
-from stages.experiments.lock import Incomplete
+from stages.experiments.lock import Incomplete, read_lock
 from stages.experiments.names import is_study, study_of
-from stages.experiments.results import stale_reason
+from stages.experiments.results import is_evaluation_of_model, stale_reason
 from stages.params.file import PARAMS, read
 from stages.services import databases
 from stages.services.reasons import reason
@@ -84,6 +84,8 @@ def sync(target: Store) -> Iterator[str]:
             with folder as path:
                 if stale := stale_reason(path):
                     yield f"{place}: not mirrored: {stale}"
+                elif not is_evaluation_of_model(read_lock(path)):
+                    yield f"{place}: not mirrored: its model is not evaluated; `dvc repro` does it"
                 elif name := _mirror_baseline(target, path, head):
                     yield f"{name}: mirrored from {place}"
         except Failure as failure:
@@ -108,7 +110,8 @@ def _studies(target: Store, names: Collection[str] | None) -> Iterator[str]:
         yield f"studies: not mirrored: {why}"
         return
     for name, identity, trials in studies:
-        if names is not None and (name not in names or any(trial.state.name == "RUNNING" for trial in trials)):
+        is_running = any(trial.state.name == "RUNNING" for trial in trials)
+        if is_running or (names is not None and name not in names):
             continue  # a running study writes its mirror itself
         missing = study_mirror.catch_up(target, study_mirror.Subject(name, identity), trials, {})
         if name == _reported_study():

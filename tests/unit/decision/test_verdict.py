@@ -145,7 +145,18 @@ def test_the_pretrained_model_is_not_recommended_if_it_breaks_a_limit(tmp_path: 
     kept = decide(confirmed(values), as_is, Limits.of({"model_mb": 2.5})).recommended
     assert kept is not None
     assert kept.setting.role == "as is"
-    assert decide(confirmed(values), as_is, Limits.of({"model_mb": 1.5})).recommended is None
+    broken = decide(confirmed(values), as_is, Limits.of({"model_mb": 1.5}))
+    assert broken.broken == "as is: model_mb 2 > 1.5"
+    assert broken.recommended is broken.results["best"], "it keeps the limits, and the pretrained model cannot be used"
+    none_keeps = decide(confirmed(values), as_is, Limits.of({"model_mb": 1.5, "ms_per_image": 7}))
+    assert none_keeps.recommended is None
+
+
+def test_a_best_that_is_distinguishably_worse_than_the_baseline_is_not_recommended_though_it_is_cheaper() -> None:
+    tested: dict[Role, list[float]] = {"baseline": [0.70, 0.71, 0.69], "best": [0.60, 0.61, 0.59]}
+    decision = decide(confirmed(tested, {"baseline": 60.0, "best": 40.0}))
+    assert decision.verdict == "worse"
+    assert decision.recommended is decision.results["baseline"]
 
 
 def test_the_pretrained_model_is_recommended_if_no_training_is_distinguishably_better() -> None:
