@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -17,7 +15,7 @@ from typing import Any
 
 from stages.base.failures import Failure
 from stages.base.paths import main_root
-from stages.experiments.identity import code_digests
+from stages.experiments.identity import code_digests, digest_of
 from stages.params import file as params_file
 from stages.params.preset import file_of, with_preset
 
@@ -111,7 +109,7 @@ def delivered(preset: str = "drawn") -> dict[str, Any]:
 def code_digest(*stages: str) -> str:
     """Return the first 12 digits of a digest of the code that decides the results of these stages."""
     digests = {path: digest for stage in stages for path, digest in code_digests(stage).items()}
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:12]
+    return digest_of(digests)
 
 
 def bare_training(arguments: Mapping[str, Any], data: Path, out: Path, threads: int | None = None) -> list[str]:

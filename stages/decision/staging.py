@@ -67,17 +67,20 @@ def promote(store: Store, candidate: Candidate) -> str:
         Unreachable: MLflow cannot be used.
     """
     model, recommended = candidate.decision.model, candidate.decision.recommended
-    if model is None or recommended is None:
+    if recommended is None:
         return "no setting was confirmed, so no model is proposed."
+    if model is None:  # the other repeats have other splits, so their models cannot be compared
+        return (
+            "the repeat with the split of the search is missing, so no model is proposed; `python -m stages.tune` "
+            "tries it again."
+        )
     content = None
     if model.role == "as is" and candidate.as_is is not None:
         run_record = _record_of(candidate.as_is, candidate)
         content = run_record.content  # a run of this name may exist for other data
         store.write(run_record)
     run = store.find(model.name, content)
-    scratch = DATA.parents[1] / ".dvc" / "tmp"
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
         weights = Path(folder) / "best.pt"
         if run is None or not _copy_weights(model, candidate.as_is, weights):
             return (
@@ -86,7 +89,7 @@ def promote(store: Store, candidate: Candidate) -> str:
         staged = registry.staged(store)
         threshold = model.threshold
         if threshold is None:
-            threshold = _threshold(weights, candidate, Path(folder))
+            threshold = operating_point(weights, candidate.imgsz, candidate.device, candidate.rule)
         proposed = {"weights": md5(weights), "threshold": f"{threshold}"}
         if staged is not None and registry.is_model(staged, proposed):
             return f"version {staged.version} of {MODEL} is already this model."
@@ -185,13 +188,25 @@ def _fetch(revision: str, to: Path) -> bool:
         return file is not None
 
 
-def _threshold(weights: Path, candidate: Candidate, folder: Path) -> float:
-    """Return the operating point of a model, chosen on the validation split."""
+def operating_point(weights: Path, imgsz: int, device: int | str | None, rule: Threshold) -> float:
+    """Return the operating point of a model, chosen on the validation split.
+
+    Args:
+        weights: The weights of the model.
+        imgsz: Pixels of the longest side of an image that the model is given.
+        device: `device` of params.yaml.
+        rule: `evaluate.threshold` of params.yaml.
+    """
     from stages.detector.evaluation import evaluate  # imports torch, which a model with an operating point needs not
 
-    return choose(
-        evaluate(weights, DATA, folder / "work", candidate.imgsz, candidate.device, "val").images, candidate.rule
-    ).threshold
+    with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
+        return choose(evaluate(weights, DATA, Path(folder), imgsz, device, "val").images, rule).threshold
+
+
+def _scratch() -> Path:
+    scratch = DATA.parents[1] / ".dvc" / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    return scratch
 
 
 def _gain(store: Store, staged: registry.Staged, staged_map50: float, candidate: Candidate, folder: Path) -> Estimate:

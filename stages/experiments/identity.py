@@ -45,6 +45,11 @@ def evaluation_params() -> Any:
     return read(ROOT / "params.yaml").get("evaluate")
 
 
+def digest_of(code: Mapping[str, str]) -> str:
+    """Return the first 12 digits of a digest of pieces of code, given by path and digest."""
+    return hashlib.sha256(json.dumps(dict(code), sort_keys=True).encode()).hexdigest()[:12]
+
+
 def code_files(stage: str) -> list[str]:
     """Return every file of code that a stage depends on, also its entry file; folders count file by file."""
     entry = f"stages/{stage}.py"

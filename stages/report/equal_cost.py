@@ -58,7 +58,9 @@ def compare(evidence: Evidence, images: int) -> EqualCost:
     bands: dict[str, Band] = {}
     marks: dict[str, dict[str, float]] = {}
     for cost, of_points in costs.items():
-        curves[cost] = {name: curve(_costs(rows, cost, images), _values(rows)) for name, rows in methods.items()}
+        curves[cost] = {
+            name: curve(_costs(rows, cost, images), _values(evidence, rows)) for name, rows in methods.items()
+        }
         total = float(curves[cost]["Optuna"].cost[-1])
         marks[cost] = {"the whole grid": float(curves[cost]["grid"].cost[-1])} if grid else {}
         marks[cost] |= {"half of the study": total / 2, "the whole study": total}
@@ -91,5 +93,6 @@ def _costs(rows: Sequence[Row], cost: str, images: int) -> list[float]:
     return [float((row.epochs or 0) * max(images, 1) if cost == EPOCHS else row.seconds or 0.0) for row in rows]
 
 
-def _values(rows: Sequence[Row]) -> list[float]:
-    return [row.value or 0.0 for row in rows]
+def _values(evidence: Evidence, rows: Sequence[Row]) -> list[float]:
+    """Return the values of trainings: 0 for one that breaks a limit, because it cannot become the best."""
+    return [0.0 if evidence.breaks(row) else row.value or 0.0 for row in rows]

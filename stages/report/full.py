@@ -53,6 +53,11 @@ def confirm_and_report(
     repeats = _confirm(params, evidence, data)
     as_is = _measure_as_is(params, evidence, repeats.splits if repeats is not None else None, missing)
     decision = decide(repeats, as_is, evidence.limits) if repeats is not None and repeats.repeats else None
+    if decision is not None and decision.model is not None and decision.model.role == "as is" and as_is is not None:
+        rule, metrics = params.evaluate.threshold, decision.model.metrics
+        threshold = staging.operating_point(as_is.weights, as_is.imgsz, params.device, rule)
+        model = replace(decision.model, threshold=threshold, metrics={**metrics, "threshold": threshold})
+        decision = replace(decision, model=model)
     store = _connect(missing)
     card = card_of_decision(decision, params, data, as_is) if decision is not None else ""
     outcome = _promote(store, decision, as_is, params, data, card, missing)

@@ -94,7 +94,10 @@ def relative_costs(rows: Floats, encoding: Encoding) -> Floats:
 
 
 def _observed(evidence: Evidence, encoding: Encoding) -> Observations:
-    """Return what the complete and the pruned trials have reached; of many trials, the newest."""
+    """Return what the complete and the pruned trials have reached; of many trials, the newest.
+
+    At least half of them are complete ones, if there are so many: these tell the error of the model.
+    """
     measured: list[tuple[Floats, float, float]] = []
     for row in evidence.trials:
         epochs = row.point.get("epochs", evidence.study["fixed"].get("epochs"))
@@ -102,7 +105,9 @@ def _observed(evidence: Evidence, encoding: Encoding) -> Observations:
             measured.append((encoding.row(row.point), 1.0, row.value))
         elif row.state == "pruned" and row.value is not None and row.epochs:
             measured.append((encoding.row(row.point), min(row.epochs / epochs, 1.0), row.value))
-    rows, shares, values = zip(*measured[-MOST:], strict=True)
+    ends = [number for number, (_, share, _) in enumerate(measured) if share >= 1][-MOST // 2 :]
+    others = [number for number in range(len(measured)) if number not in ends][-(MOST - len(ends)) :]
+    rows, shares, values = zip(*(measured[number] for number in sorted([*ends, *others])), strict=True)
     return Observations(np.array(rows), np.array(shares), np.array(values))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from stages.base import paths
 from stages.base.formatting import markdown_table, plain, words
 from stages.base.paths import REPORTS, ROOT
+from stages.experiments.identity import code_digests, digest_of
 from stages.params.space import same
 
 DECISION, FIGURES, CONFIRMATION = ROOT / paths.DECISION, ROOT / paths.FIGURES, ROOT / paths.CONFIRMATION
@@ -68,10 +69,12 @@ def _without_best(study: dict[str, Any]) -> str:
 
 
 def differs(study: dict[str, Any], params: dict[str, Any], data: str) -> str:
-    """Return why a study does not apply to the present parameters and data; empty if it applies."""
+    """Return why a study does not apply to the present parameters, data and code; empty if it applies."""
     fixed = {key: params.get(key) for key in study["fixed"]}
     if data != study["data"] or same(fixed) != same(study["fixed"]):
         return "The study used other data or other fixed parameters"
+    if study["code"] != digest_of(code_digests()):
+        return "The study was trained by other code"
     return ""
 
 

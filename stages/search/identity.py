@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 
+from stages.experiments.identity import digest_of
 from stages.params.schema import Params
 from stages.services.storage import IDENTITY, OBJECTIVE
 
@@ -25,7 +26,7 @@ def identity(params: Params, data: str, code: Mapping[str, str]) -> dict[str, An
     facts = {
         "objective": f"the greatest {OBJECTIVE} on the validation split",
         "data": data,
-        "code": hashlib.sha256(json.dumps(dict(code), sort_keys=True).encode()).hexdigest()[:12],
+        "code": digest_of(code),
         "space": {key: dimension.model_dump(exclude_none=True) for key, dimension in params.tune.space.items()},
         "fixed": {key: value for key, value in params.written().items() if key not in params.tune.space},
     }

@@ -303,4 +303,8 @@ def test_without_a_run_or_a_decision_nothing_is_registered(store: Store) -> None
     assert "has no run in MLflow or no whole weights" in staging.promote(store, candidate(decided(0.7)))
     nothing = Decision({}, None, None, None, None, None)
     assert staging.promote(store, candidate(nothing)) == "no setting was confirmed, so no model is proposed."
+    decided_without_model = replace(decided(0.7), model=None)
+    assert "the repeat with the split of the search is missing" in staging.promote(
+        store, candidate(decided_without_model)
+    )
     assert registry.staged(store) is None

@@ -93,3 +93,9 @@ def test_a_pretrained_model_without_training_has_no_training_parameters(tmp_path
     assert "None: the weights are those of yolov8n.pt." in card
     assert "imgsz=320" in card
     assert "| mAP50" in card
+    assert "which has the same name in MLflow" in card
+    assert "dvc exp apply" not in card, "it is no experiment"
+    assert "`head: keep` keeps. The version in MLflow has them" in card
+    assert decision.model is not None
+    chosen = replace(decision, model=replace(decision.model, metrics={**decision.model.metrics, "threshold": 0.41}))
+    assert "conf=0.410" in card_of_decision(chosen, params_file.load(SOURCE / "params.yaml"), SUMMARY, as_is)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from stages.experiments.identity import code_digests, digest_of
 from stages.report.short import short_report
 
 STUDY: dict[str, Any] = {
     "name": "tune-0a1b2c",
     "data": "digest",
+    "code": digest_of(code_digests()),
     "fixed": {"seed": 0},
     "trials": {"complete": 10, "pruned": 3, "fail": 2},
     "start": {"params": {"epochs": 4, "lr0": 0.002}, "mAP50": 0.724},
@@ -38,6 +40,8 @@ def test_it_says_when_the_model_is_not_the_studys_best() -> None:
     for params, data in (({"seed": 1}, "digest"), ({"seed": 0}, "other")):
         other = short_report(STUDY, {"epochs": 5, "lr0": 0.001, **params}, data, TEST, None)
         assert "The study used other data or other fixed parameters" in other
+    other = short_report({**STUDY, "code": "0a1b2c"}, {"epochs": 5, "lr0": 0.001, "seed": 0}, "digest", TEST, None)
+    assert "The study was trained by other code" in other
 
 
 def test_without_a_study_or_a_complete_trial_it_says_how_to_begin() -> None:

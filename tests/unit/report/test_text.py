@@ -193,6 +193,11 @@ def test_over_splits_there_is_one_interval_and_the_report_says_what_the_splits_s
     assert ", 3 splits)" in text.partition("## Context")[0]
     assert "Basis of the decision: mAP50 on the test split, other seeds and other splits of the images." in text
     assert "test images over training images = 0.25" in text
+    assert "the repeat with the split of the search: mAP50" in text
+    assert "another split of the same images" in text
+    drawn = written(study, replace(repeats, splits=Splits({1: Path("a"), 2: Path("b"), 3: Path("c")}, 0.0))).text
+    assert "Each other one has other pictures" in drawn
+    assert "same images" not in drawn.partition("## Recommendation")[0]
     assert "The test images of one repeat were training images of others" in text
     assert "over images" not in text.partition("## Confirmation")[2].partition("## Recommendation")[0]
     assert "Differences in mAP50 on the test split, split by split:" in text
