@@ -29,11 +29,17 @@ class SearchSpace:
             for key, dimension in params.tune.space.items()
         }
         arguments = resolved(self._written)
-        self.start: Point = {key: arguments[key] for key in self.distributions if key in arguments}
+        self.start: Point = {key: self._value(key, arguments) for key in self.distributions if key in arguments}
 
     def arguments(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """Return all training arguments at a point."""
         return resolved({**self._written, **point})
+
+    def _value(self, key: str, arguments: Mapping[str, Any]) -> Any:
+        """Return the value of a key as the space has it: `batch`, a choice of `nbs`, stands for the value of batch."""
+        value, choices = arguments[key], getattr(self.distributions[key], "choices", ())
+        is_batch = key == "nbs" and value not in choices and "batch" in choices and value == arguments["batch"]
+        return "batch" if is_batch else value
 
     def point(self, arguments: Mapping[str, Any]) -> Point | None:
         """Return the point with these training arguments, or None if no point of the space has them."""
@@ -41,7 +47,7 @@ class SearchSpace:
         for key, values in self.distributions.items():
             if key not in arguments:
                 return None
-            value = arguments[key]
+            value = self._value(key, arguments)
             number = isinstance(value, int | float) and not isinstance(value, bool)
             point[key] = float(value) if isinstance(values, FloatDistribution) and number else value
         if same(self.arguments(point)) != same(arguments):

@@ -85,6 +85,15 @@ def test_a_start_outside_the_categories_has_no_fullest_neighbour() -> None:
     assert fullest({**START, "optimizer": "SGD"}, Encoding(space)) is not None
 
 
+def test_a_second_worker_gets_the_second_point_while_nothing_is_measured() -> None:
+    study = study_of(SPACE, set(), "auto")
+    start = {key: START[key] for key in SPACE}
+    study.enqueue_trial(start)
+    asked = [study.ask(fixed_distributions=SPACE).params for _ in range(3)]
+    assert asked[:2] == [start, {**start, "epochs": 5}]
+    assert asked[2] not in asked[:2], "nothing is measured yet, so the third one is random"
+
+
 def test_the_same_seed_suggests_the_same_points_and_another_does_not() -> None:
     assert points(SPACE, 12) == points(SPACE, 12)
     assert points(SPACE, 12) != points(SPACE, 12, seed=1)

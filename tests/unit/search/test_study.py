@@ -130,3 +130,12 @@ def test_the_start_is_the_point_that_is_trained() -> None:
     assert study.space.start["nbs"] == 4, "params.yaml has `nbs: batch`"
     study.add_results([result("baseline-1", "baseline")])
     assert study.objective_at(study.space.start) is not None
+
+
+def test_a_search_over_nbs_knows_what_batch_stands_for() -> None:
+    space = {"nbs": {"choices": ["batch", 64]}, "batch": {"choices": [4, 8]}}
+    points = study_with(tune__space=space).space
+    assert points.start == {"nbs": "batch", "batch": 4}
+    assert points.point(points.arguments({"nbs": "batch", "batch": 8})) == {"nbs": "batch", "batch": 8}
+    assert points.point(points.arguments({"nbs": 64, "batch": 8})) == {"nbs": 64, "batch": 8}
+    assert points.point({**points.arguments({"nbs": 64, "batch": 8}), "nbs": 16}) is None
