@@ -146,7 +146,7 @@ def search(name: str, seed: int, budget: float, core: int) -> Best:
         log = clone / "errors.log"
         begun = time.monotonic()
         with (
-            log.open("w") as errors,
+            log.open("w", encoding="utf-8") as errors,
             subprocess.Popen(
                 command, cwd=clone, env=environment(variables), stdout=subprocess.PIPE, stderr=errors, text=True
             ) as process,
@@ -158,7 +158,7 @@ def search(name: str, seed: int, budget: float, core: int) -> Best:
                 for value in watch(process, clone):
                     best.append((time.monotonic() - begun, value))
                 if process.wait() and time.monotonic() - begun < budget:
-                    raise Failure(f"{name} ended with status {process.returncode}: {last_line(log.read_text())}")
+                    raise Failure(f"{name} ended with status {process.returncode}: {last_line(log.read_text('utf-8'))}")
             finally:
                 timer.cancel()
                 end(process)

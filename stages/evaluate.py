@@ -18,6 +18,7 @@ from stages.base.formatting import plain
 from stages.base.paths import DATA, MODEL, REPORTS
 from stages.detector.evaluation import evaluate_with_report
 from stages.experiments import refs
+from stages.experiments.command import end_with_command
 from stages.params import file as params_file
 from stages.tracking.sync import mirror_this_run
 
@@ -38,6 +39,7 @@ def summary(metrics: Mapping[str, float], rule: str) -> str:
 
 
 def main() -> None:
+    end_with_command()
     if refs.discard_damaged_model():
         raise Failure(
             "DVC restored a damaged models/best.pt from its cache; run the same command again to train it again"

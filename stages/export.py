@@ -32,6 +32,7 @@ from stages.base.paths import (
 )
 from stages.data.contact_sheet import grid
 from stages.detector.formats import FILES, write_readme
+from stages.experiments.command import end_with_command
 from stages.params import file as params_file
 
 ONNX = ROOT / ONNX_MODEL
@@ -50,6 +51,7 @@ def summary(metrics: Mapping[str, float], formats: tuple[str, ...]) -> str:
 
 
 def main() -> None:
+    end_with_command()
     params = params_file.load()
     formats = params.export.formats
     work = MODEL.parent / ".export"

@@ -17,10 +17,12 @@ from stages.data.card import data_card
 from stages.data.contact_sheet import sheet
 from stages.data.preparation import json_text, prepare, samples
 from stages.data.sources import check_source
+from stages.experiments.command import end_with_command
 from stages.params import file as params_file
 
 
 def main() -> None:
+    end_with_command()
     params = params_file.load()
     check_source(params)
     data = params.data

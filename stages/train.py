@@ -23,6 +23,7 @@ from stages.detector.fine_tuning import watch
 from stages.detector.training import Epoch, Listener, Trained
 from stages.detector.training_report import train_with_report
 from stages.experiments import names, results
+from stages.experiments.command import end_with_command
 from stages.experiments.identity import code_digests
 from stages.params import file as params_file
 from stages.tracking import record
@@ -54,6 +55,7 @@ def console() -> Listener:
 
 
 def main() -> None:
+    end_with_command()
     params = params_file.load()
     digest = json.loads((DATA / "summary.json").read_text(encoding="utf-8"))["digest"]
     run = Mirror(run_name())

@@ -21,8 +21,10 @@ class BadParams(Failure):
     status = 2
 
 
-# Errors of the machine: a full disk or a missing permission. EDQUOT (quota) does not exist on every platform.
-_MACHINE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
+# Errors of the machine: a full disk, a missing permission, a name that is too long for its file system. EDQUOT (quota)
+# does not exist on every platform.
+_DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_MACHINE_ERRORS = {*_DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
 
 
 def run(main: Callable[[], None]) -> None:

@@ -16,7 +16,7 @@ from stages.data.samples import BadSample, Pixels
 
 SUFFIXES = frozenset({".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
 
-END_OF_JPEG = b"\xff\xd9"
+START_OF_JPEG, END_OF_JPEG = b"\xff\xd8", b"\xff\xd9"
 MOST_PIXELS = 150_000_000  # of an image: the largest of cameras; their pixels take 450 MB
 
 _DECODING = {  # OpenCV's flag for each factor

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from stages.data.images import END_OF_JPEG, check_tiff, decode, with_end_mark
+from stages.data.images import END_OF_JPEG, START_OF_JPEG, check_tiff, decode, with_end_mark
 from stages.data.samples import BadSample, Box, Picture
 from stages.data.splits import assign
 from stages.params.schema import Data
+
+LONGEST_NAME = 200  # bytes: a file system takes 255, with the suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Photograph:
         if not encoded:
             raise BadSample("an empty file")
         suffix = path.suffix.lower()
-        is_jpeg = suffix in (".jpg", ".jpeg")
+        is_jpeg = encoded.startswith(START_OF_JPEG)  # whatever its name says
         if suffix in (".tif", ".tiff"):
             check_tiff(encoded)
         if is_jpeg and not encoded.endswith(END_OF_JPEG):
@@ -96,6 +100,8 @@ def unique_names(origins: Sequence[str]) -> list[str]:
     for path in paths:
         name = path.stem if stems[path.stem.casefold()] == 1 else "_".join([*_folders(path), path.stem])
         name = name.lstrip(".") or "image"  # the trainer skips files whose name begins with a dot
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            name = f"{name[:40]}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
         while name.casefold() in used:  # `1.jpg` beside `1.png`
             name += f"_{path.suffix[1:]}"
         used.add(name.casefold())

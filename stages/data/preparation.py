@@ -27,7 +27,7 @@ from stages.base.processes import end_with_parent
 from stages.data.images import image_files, read_image
 from stages.data.inspection import Inspection, inspect
 from stages.data.labels import prepared_boxes, written_boxes
-from stages.data.samples import SPLITS, BadSample, Box, Collection, Item, Pixels, Problem, encode
+from stages.data.samples import SPLITS, BadSample, Box, Collection, Item, Pixels, Problem, encode, printable
 from stages.data.sources import collect, longest_side
 from stages.params.schema import Data
 
@@ -170,6 +170,8 @@ def _write_batch(items: Sequence[Item], out: Path, longest: int | None) -> list[
 def _write(item: Item, out: Path, longest: int | None) -> Written | Problem:
     """Write one picture and its labels. It runs in a worker process."""
     try:
+        if printable(item.origin) != item.origin:
+            raise BadSample("its name is not UTF-8")
         picture = item.read(longest)
         encoded, suffix = picture.encoded, picture.suffix
         pixels = _reduced(picture.pixels, longest) if longest else picture.pixels

@@ -75,6 +75,14 @@ class Problem:
     file: str
     reason: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", printable(self.file))
+
+
+def printable(name: str) -> str:
+    """Return the name of a file as text that can be written: bytes that are not UTF-8 become `\\udce9`."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
 
 @dataclass
 class Collection:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 SAFE_LR0 = 2.0e-4
 """The highest learning rate that preserved pretrained weights in benchmarks/finetune.py."""
 
-_ADAPTIVE = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam")  # optimizers whose steps do not depend on the gradient's size
+# Optimizers whose steps do not depend on the size of the gradient.
+_ADAPTIVE = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
 LOST = 0.5  # share of the mAP50 without training: below that after the first epoch, the weights are being destroyed
 
 PRESET = "tiny_coco"

@@ -70,6 +70,7 @@ def start_from(model: str, head: Head, classes: Sequence[str], seed: int = 0) ->
     if not file.endswith(".pt"):
         return Start(file)
     network, checkpoint = _read(file)
+    _check_head(network, Path(file).name)
     names = network.names if isinstance(network.names, dict) else dict(enumerate(network.names))
     model_classes = [str(names[number]) for number in sorted(names)]
     rows = class_rows(head, classes, model_classes, Path(file).name)
@@ -79,7 +80,6 @@ def start_from(model: str, head: Head, classes: Sequence[str], seed: int = 0) ->
     # For an equal number of classes, Ultralytics would copy the rows by position, so the weights are rewritten.
     if not any(rows) and len(model_classes) != len(classes):
         return Start(file, remap=not kept)
-    _check_head(network, Path(file).name)
     digest = hashlib.sha256(Path(file).read_bytes())
     digest.update(json.dumps([_FORMAT, list(classes), rows, None if all(rows) else seed]).encode())
     derived = CACHE / f"{digest.hexdigest()[:16]}.pt"
@@ -153,8 +153,8 @@ def _check_head(network: Any, file: str) -> None:
     head = network.model[-1]
     if type(head).__name__ not in _SUPPORTED:
         raise Failure(
-            f"model: {file} ends in a {type(head).__name__}, whose class rows cannot be kept; set head: new, or use a "
-            "detector such as yolov8n.pt"
+            f"model: {file} ends in a {type(head).__name__}, which is not the head of a detector that this project "
+            "trains; use weights such as yolov8n.pt"
         )
 
 

@@ -113,10 +113,13 @@ def check_device(device: int | str) -> None:
     Raises:
         Failure: The device does not exist.
     """
+    missing = f"device: {device!r} does not exist on this machine; set null, cpu or another device"
     try:
-        select_device(str(device), verbose=False)
+        selected = select_device(str(device), verbose=False)
     except ValueError as error:
-        raise Failure(f"device: {device!r} does not exist on this machine; set null, cpu or another device") from error
+        raise Failure(missing) from error
+    if str(device).startswith("mps") and selected.type != "mps":  # Ultralytics takes the CPU in silence
+        raise Failure(missing)
 
 
 def check_arguments(arguments: dict[str, Any]) -> None:

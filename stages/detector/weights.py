@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import re
 from pathlib import Path
@@ -17,7 +18,7 @@ RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
 KNOWN = {"yolov8n.pt": "f59b3d833e2ff32e194b5bb8e08d211dc7c5bdf144b90d2c8412c47ccfc83b36"}
 
 _SCALE = re.compile(r"(\d+)([nslmx])(.+)?$")  # yolov8n.yaml is yolov8.yaml at scale n
-_DETECTOR = re.compile(r"yolo(?!.*-(cls|seg|sem|pose|obb|depth|world)).*\.yaml")
+_DETECTOR = re.compile(r"yolo(?!e)(?!.*-(cls|seg|sem|pose|obb|depth|world|rtdetr)).*\.yaml")
 
 
 def model_file(model: str) -> str:
@@ -41,6 +42,11 @@ def model_file(model: str) -> str:
         if kept.is_file():
             return str(kept)
         raise Failure(f"model: {model!r} is not a file; put it at {kept}, or set {', '.join(KNOWN)} or yolov8n.yaml")
+    if kept.is_file() and hashlib.sha256(kept.read_bytes()).hexdigest() != KNOWN[model]:  # it would be overwritten
+        raise Failure(
+            f"model: {kept} is not the {model} of Ultralytics (sha256 {KNOWN[model]}): give your own weights another "
+            "name, or remove a damaged file"
+        )
     try:
         return str(fetch(RELEASE + model, WEIGHTS, model, sha256=KNOWN[model]))
     except Failure as failure:
@@ -56,4 +62,4 @@ def _is_architecture(model: str) -> bool:
     if package is None or package.origin is None or not _DETECTOR.fullmatch(model):
         return False
     names = {path.name for path in (Path(package.origin).parent / "cfg" / "models").rglob("yolo*.yaml")}
-    return _SCALE.sub(r"\1\3", Path(model).stem) + ".yaml" in names
+    return model in names or _SCALE.sub(r"\1\3", Path(model).stem) + ".yaml" in names  # YOLOv10 has a file per scale

@@ -13,6 +13,8 @@ import io
 import os
 import pickle
 import subprocess
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ import psutil
 from stages.base.failures import BadParams, Failure
 from stages.base.git import git
 from stages.base.paths import ROOT
+from stages.base.processes import end_children
 
 STAGES = frozenset(("study", "tune"))
 """A command that names one of these stages asks for the study."""
@@ -141,6 +144,25 @@ class _PlainUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"DVC's arguments hold a {module}.{name}")
+
+
+def end_with_command() -> None:
+    """End this process, with those that it has started, as soon as the DVC command that started it has ended.
+
+    DVC ends no stage when it is killed. The stage would go on, and the next command would start a second one that
+    writes to the same files.
+    """
+    command = ParentCommand()
+
+    def watch() -> None:
+        with suppress(Failure):
+            while True:
+                command.check()
+                time.sleep(1)
+        end_children(psutil.Process())
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class ParentCommand:

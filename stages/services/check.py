@@ -14,9 +14,9 @@ from sqlalchemy import create_engine, text
 
 from stages.base.failures import Failure
 from stages.base.paths import main_root
-from stages.params.file import PARAMS, read
+from stages.params import file as params_file
 from stages.services.databases import hidden, mlflow_address, sqlite_file, study_address
-from stages.services.reasons import reason
+from stages.services.reasons import reason, unreadable_settings
 
 
 def mlflow() -> str:
@@ -98,10 +98,11 @@ def check() -> None:
     Raises:
         Failure: One of them cannot be used.
     """
-    from dvc.exceptions import DvcException  # DVC takes a second to import
+    from dvc.config import ConfigError  # DVC takes a second to import
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    database = study_address(read(PARAMS).get("tune", {}).get("storage"))
+    database = study_address(params_file.load().tune.storage)
     answered = [
         _print_result("MLflow", mlflow_address(), mlflow),
         _print_result("studies", database, lambda: studies(database)),
@@ -109,6 +110,8 @@ def check() -> None:
     try:
         with Repo(str(main_root())) as repo:
             answered.append(_print_result("DVC", _remote_address(repo.config), lambda: remote(repo)))
+    except ConfigError as error:
+        raise unreadable_settings() from error
     except DvcException as error:
         raise Failure(f"DVC: {error}") from error
     if not all(answered):

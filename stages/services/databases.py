@@ -11,6 +11,9 @@ from filelock import FileLock
 
 from stages.base.paths import main_root
 
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's defaults wait for minutes
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+
 
 def anchored(uri: str) -> str:
     """Return an address with the absolute path of its SQLite file: relative paths start at the main repository."""

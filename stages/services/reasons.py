@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
+from stages.base.failures import Failure
+
 LONGEST = 300  # characters: the text of an error may hold a whole page
 
 _STATUS = {
@@ -38,6 +40,11 @@ def reason(error: BaseException, address: str = "") -> str:
     last = chain[-1]
     line = _line(getattr(last, "strerror", None) or str(last), secret)
     return line if line and "://" not in line else type(error).__name__
+
+
+def unreadable_settings() -> Failure:
+    """Return the failure for settings that DVC cannot read. The text of its error may quote a line with a key."""
+    return Failure("DVC cannot read its own settings: `dvc remote list` says why")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -12,6 +12,7 @@ from stages.base import environment
 from stages.base.failures import Failure
 from stages.base.files import write_atomic
 from stages.base.paths import main_root
+from stages.services.reasons import unreadable_settings
 
 EXAMPLE = ".env.example"
 CONFIG = ".dvc/config.local"
@@ -68,8 +69,8 @@ def _write_remote(root: Path, values: dict[str, str]) -> str:
             wanted = {setting: values[key] for setting, key in _SETTINGS.items() if values.get(key)}
             if changed := [setting for setting, value in wanted.items() if remote.get(setting) != value]:
                 _edit(repo.config, root, name, wanted)
-    except ConfigError as error:  # its text may quote a line with a key
-        raise Failure("DVC cannot read its own settings: `dvc remote list` says why") from error
+    except ConfigError as error:
+        raise unreadable_settings() from error
     except DvcException as error:
         raise Failure(f"DVC: {error}") from error
     if not wanted:

@@ -26,8 +26,6 @@ from stages.tracking.dataset import dataset_input
 from stages.tracking.missed import HOME
 from stages.tracking.record import COST, DIGEST_TAG, Points, Record
 
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the defaults wait for minutes
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it may hold a password
 # Else a server on S3 redirects its clients to the store, whose address may be valid on the server only (MLflow 3.17).
 os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")

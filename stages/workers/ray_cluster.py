@@ -71,7 +71,8 @@ def places_of(node: Node, device: int | str | None, per_gpu: int) -> list[RayPla
 
     Args:
         node: The machine.
-        device: The device in params.yaml, or None. GPU numbers such as `0,1` ask for so many GPUs.
+        device: The device in params.yaml, or None. GPU numbers such as `0,1` ask for so many GPUs, and a
+            machine without a GPU has no place then.
         per_gpu: The number of workers that share a GPU.
     """
     if node.gpus and device != "cpu":
@@ -80,6 +81,8 @@ def places_of(node: Node, device: int | str | None, per_gpu: int) -> list[RayPla
         if wanted > 1:
             return [RayPlace(node, wanted, 0, threads)] * (node.gpus // wanted)
         return [RayPlace(node, 1 / per_gpu, 0, threads)] * (node.gpus * per_gpu)
+    if device not in (None, "cpu"):
+        return []  # the machine has no GPU
     count = min(node.cpus, PER_MACHINE)
     return [RayPlace(node, 0, node.cpus // count, threads_of(node.cpus, count))] * count if count else []
 

@@ -156,7 +156,7 @@ class RayTrainer:
 
     def _here(self, task: Task, model: Model | None) -> Task:
         """Return a task with the paths of this machine."""
-        arguments = task.arguments
+        arguments = {**task.arguments, "device": own_device(task.arguments.get("device"))}
         if model is not None:
             path = ROOT / ".models" / hashlib.sha256(model.content).hexdigest()[:16] / model.name
             if not path.is_file():
@@ -171,6 +171,14 @@ class RayTrainer:
             self._read += len(text)
             return text
         return b""
+
+
+def own_device(device: int | str | None) -> int | str | None:
+    """Return a device of params.yaml as an actor must name it: an actor sees only its own GPUs, numbered from 0."""
+    numbers = str(device).split(",")
+    if not all(number.strip().isdecimal() for number in numbers):
+        return device
+    return ",".join(map(str, range(len(numbers)))) if len(numbers) > 1 else 0
 
 
 class _Folder:

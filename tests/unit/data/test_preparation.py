@@ -145,6 +145,15 @@ def test_a_name_with_letters_of_any_script_is_accepted(tmp_path: Path, folder: P
     assert len(list((tmp_path / "out/images").rglob("été 日本.jpg"))) == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_utf_8_is_a_problem_like_a_damaged_file(tmp_path: Path, folder: Path) -> None:
+    (folder / "images/0.jpg").rename(folder / "images/caf\udce9.jpg")
+    with pytest.raises(Failure, match=r"images/caf\\udce9\.jpg: its name is not UTF-8"):
+        prepare(data(source="yolo", path=str(folder), background=True), tmp_path / "out")
+    summary = prepare(data(source="yolo", path=str(folder), background=True, on_error="skip"), tmp_path / "out").summary
+    assert summary["skipped"] == {"count": 1, "files": {"images/caf\\udce9.jpg": "its name is not UTF-8"}}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
 def test_a_kill_leaves_the_old_data_and_no_process(tmp_path: Path) -> None:
     """Killed while it writes: the old data is whole, the workers end, and the next run is not disturbed."""

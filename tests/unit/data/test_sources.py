@@ -13,12 +13,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml as yaml_text
 
 from stages.base.failures import BadParams, Failure
 from stages.data import sources
 from stages.data.labels import clip, read_labels
+from stages.data.photographs import Photograph as FilePhotograph
 from stages.data.photographs import unique_names
 from stages.data.samples import BadSample, Collection
 from stages.data.sources import coco, coco128, yolo
@@ -88,6 +91,13 @@ def test_names_are_unique_and_readable() -> None:
     assert unique_names(["a/1.jpg", "b/1.jpg", "b/2.jpg", "2.PNG"]) == ["a_1", "b_1", "b_2", "2"]
     assert unique_names(["1.jpg", "1.png"]) == ["1", "1_png"]
     assert unique_names(["/data/a/1.jpg", "../b/1.jpg", ".hidden.jpg"]) == ["data_a_1", "b_1", "hidden"]
+
+
+def test_names_that_are_too_long_for_a_file_are_cut_and_stay_unique() -> None:
+    deep = "/".join(["x" * 45] * 7)
+    names = unique_names([f"{deep}/a/1.jpg", f"{deep}/b/1.jpg"])
+    assert len(set(names)) == 2
+    assert all(len(name.encode()) <= 200 for name in names)
 
 
 # A folder in YOLO's layout --------------------------------------------------------------------------------------------
@@ -332,6 +342,13 @@ def test_coco_images_of_another_size_than_annotated_are_problems(tmp_path: Path,
     item = next(item for item in collect_coco(tmp_path, instances).items if item.origin == "3.jpg")
     with pytest.raises(BadSample, match="is 64x48, its annotations are for 640x48"):
         item.read()
+
+
+def test_a_png_that_is_named_jpg_is_no_other_size_than_its_annotations(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(cv2.imencode(".png", np.zeros((601, 801, 3), np.uint8))[1].tobytes())
+    photograph = FilePhotograph("a", "train", str(path), "a.jpg", (), (801, 601))
+    assert photograph.read(320).pixels.shape == (601, 801, 3)
 
 
 def test_two_categories_of_one_name_are_one_class(tmp_path: Path, instances: dict[str, Any]) -> None:

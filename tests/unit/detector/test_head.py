@@ -211,10 +211,12 @@ def test_every_branch_of_every_detector_is_kept_and_predicts(weights: Weights, a
     assert set(predicted.boxes.cls.tolist()) <= {0.0, 1.0}
 
 
-def test_another_kind_of_head_is_refused_in_one_line(weights: Weights) -> None:
-    path = weights("yolov8n-seg.yaml")
-    with pytest.raises(Failure, match=r"yolov8n-seg.pt ends in a Segment, .*set head: new"):
-        start_from(str(path), "keep", ["person"])
+@pytest.mark.parametrize("head_value", ["keep", "new"])
+@pytest.mark.parametrize("architecture", ["yolov8n-seg.yaml", "yolov8n-pose.yaml", "yolov8n-cls.yaml"])
+def test_another_kind_of_head_is_refused_in_one_line(weights: Weights, architecture: str, head_value: str) -> None:
+    path = weights(architecture, ["person"])
+    with pytest.raises(Failure, match=r"\.pt ends in a (Segment|Pose|Classify), which is not the head of a detector"):
+        start_from(str(path), head_value, ["person"])
 
 
 def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from stages import study as study_stage
 from stages.base.failures import BadParams
 from stages.experiments import command as dvc_command
 from stages.experiments.command import Request
+from tests.helpers.project import SOURCE
 
 
 @pytest.mark.parametrize(
@@ -120,3 +126,36 @@ def test_the_arguments_that_dvc_packed_are_read_without_running_code() -> None:
     assert dvc_command._PlainUnpickler(io.BytesIO(pickle.dumps(plain))).load() == plain
     with pytest.raises(pickle.UnpicklingError):
         dvc_command._PlainUnpickler(io.BytesIO(pickle.dumps(Trap()))).load()
+
+
+STAGE = """
+import subprocess, sys, time
+from stages.experiments.command import end_with_command
+end_with_command()
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+DVC = f"""
+import subprocess, sys
+stage = subprocess.Popen([sys.executable, "-c", {STAGE!r}], stdout=subprocess.PIPE, text=True)
+print(stage.pid, stage.stdout.readline(), flush=True)
+stage.wait()
+"""
+
+
+def test_a_stage_ends_with_its_processes_when_dvc_is_killed(tmp_path: Path) -> None:
+    """Otherwise the same command would start a second stage that writes to the same files."""
+    program = tmp_path / "dvc"
+    program.write_text(DVC, encoding="utf-8")
+    environment = {**os.environ, "DVC_STAGE": "train", "PYTHONPATH": str(SOURCE)}
+    with subprocess.Popen(
+        [sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        stage, child = map(int, process.stdout.readline().split())
+        process.kill()
+    deadline = time.monotonic() + 20
+    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in (stage, child)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

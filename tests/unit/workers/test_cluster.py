@@ -16,7 +16,7 @@ from stages.workers import ray_node
 from stages.workers.launcher import open_launcher
 from stages.workers.process import LocalLauncher
 from stages.workers.ray_cluster import Node, places_of
-from stages.workers.ray_node import RayTrainer, remove_old_data
+from stages.workers.ray_node import RayTrainer, own_device, remove_old_data
 from stages.workers.shipping import shards
 from tests.unit.search.studies import params_with
 
@@ -36,6 +36,14 @@ def test_a_machine_has_a_place_for_each_gpu_or_for_each_core() -> None:
     assert [(place.gpus, place.cpus, place.threads) for place in cores] == [(0, 2, 2)] * 4
     assert len(places_of(node(2, 2), "cpu", 1)) == 2
     assert places_of(node(0, 0), None, 1) == []
+    assert places_of(node(0, 8), "0", 1) == [], "params.yaml asks for a GPU"
+
+
+@pytest.mark.parametrize(
+    ("device", "own"), [(None, None), ("cpu", "cpu"), (1, 0), ("3", 0), ("2,3", "0,1"), ("mps", "mps")]
+)
+def test_an_actor_numbers_its_own_gpus_from_0(device: int | str | None, own: int | str | None) -> None:
+    assert own_device(device) == own
 
 
 def test_without_an_address_workers_are_local_and_without_ray_one_line_says_what_to_install(
