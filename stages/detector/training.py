@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,9 +107,12 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
         Failure: The model does not exist or cannot be downloaded, or `head` does not fit it.
     """
     begun = time.monotonic()
-    work = (out / "work").resolve()
-    shutil.rmtree(work, ignore_errors=True)
+    for old in out.glob("work-*"):  # of a killed training
+        shutil.rmtree(old, ignore_errors=True)
     start = start_from(params["model"], params.get("head", "keep"), class_names(data), params.get("seed", 0))
+    out.mkdir(parents=True, exist_ok=True)
+    # If the launcher of several GPUs is killed, its processes live on for a moment. They must not write here.
+    work = Path(tempfile.mkdtemp(prefix="work-", dir=out)).resolve()
     arguments = {
         **{key: value for key, value in params.items() if key != "head"},
         **({} if start.remap else {"cls_remap": False}),
