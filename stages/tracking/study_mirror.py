@@ -68,11 +68,13 @@ def catch_up(
 ) -> int:
     """Mirror the trials of a study that MLflow does not have, and update the run of the study.
 
+    A run that lacks nothing stays as it is.
+
     Args:
         target: The connection to MLflow.
         subject: The study.
         trials: All trials of the study.
-        files: Texts to keep with the run of the study, by file name.
+        files: Texts to keep with the run of the study, by file name; empty if the study has not ended just now.
         status: The status of the run of the study: FINISHED, FAILED or KILLED.
 
     Returns:
@@ -84,7 +86,8 @@ def catch_up(
     experiments = refs.experiments()
     for trial in missing:
         target.write(record_of(subject, trial, experiments))
-    _write_parent(target, subject, trials, files, status)
+    if missing or files or pending(subject.name).is_file() or target.find(subject.name) is None:
+        _write_parent(target, subject, trials, files, status)
     pending(subject.name).unlink(missing_ok=True)
     return len(missing)
 
@@ -143,7 +146,8 @@ def _write_parent(
     target.log_dataset(run, subject.identity["data"])
     for name, content in files.items():
         client.log_text(run, content, name)
-    client.set_terminated(run, status)
+    last = max((int(_end(trial) * 1000) for trial in trials), default=0)
+    client.set_terminated(run, status, end_time=None if files else last or None)
 
 
 def _end(trial: FrozenTrial) -> float:

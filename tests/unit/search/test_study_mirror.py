@@ -56,8 +56,14 @@ def test_the_runs_of_a_study_have_the_data_set_from_their_start_and_keep_one(tar
     mirror.finished(study.trials()[complete.number])  # the other one is left to the end
     mirror.close(study.trials(), {}, "FINISHED")
     assert datasets(target) == expected(study)
+    run = target.find(study.name)
+    assert run is not None
+    target.client.set_terminated(run.info.run_id, "KILLED", end_time=1000)
     assert catch_up(target, Subject(study.name, study.identity), study.trials(), {}) == 0
     assert datasets(target) == expected(study)
+    later = target.find(study.name)
+    assert later is not None
+    assert (later.info.status, later.info.end_time) == ("KILLED", 1000), "a run that lacks nothing stays as it is"
 
 
 def test_a_study_that_is_mirrored_later_has_the_data_set_too(target: Store) -> None:
