@@ -26,6 +26,8 @@ from stages.detector.ultralytics import (
     torch,
 )
 
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # of a GPU; of a CPU on Linux, on Windows
+
 METRICS = {
     "metrics/mAP50(B)": "mAP50",
     "metrics/mAP50-95(B)": "mAP50-95",
@@ -136,7 +138,7 @@ def train(params: Mapping[str, Any], data: Path, out: Path, listeners: Sequence[
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:  # Ultralytics and torch raise these
         if error is monitor.raised:
             raise
-        kind = "out of memory" if "out of memory" in str(error) else "refused"
+        kind = "out of memory" if any(words in str(error) for words in NO_MEMORY) else "refused"
         raise TrainingFailed(f"training failed: {error}", kind) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)

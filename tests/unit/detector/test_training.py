@@ -123,13 +123,23 @@ def test_a_silently_halved_batch_is_a_failure(data: Path, tmp_path: Path, monkey
         train(arguments(), data, tmp_path)
 
 
-def test_out_of_memory_later_is_a_failure(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 MiB",
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to ...",
+    ],
+)
+def test_out_of_memory_later_is_a_failure(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
     def out_of_memory(trainer: Any) -> None:
-        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        raise RuntimeError(message)
 
     monkeypatch.setattr(training.Trainer, "optimizer_step", out_of_memory)
-    with pytest.raises(TrainingFailed, match="training failed: CUDA out of memory"):
+    with pytest.raises(TrainingFailed, match="training failed: ") as caught:
         train(arguments(), data, tmp_path)
+    assert caught.value.kind == "out of memory"
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
