@@ -21,7 +21,7 @@ baseline: .venv/installed ## set up, then run the pipeline: data, training, test
 test: .venv/installed-dev lint ## set up, then check and test (about 15 minutes)
 	$(BIN)/pytest -m "not long and not ray and not zenml"
 
-test-long: .venv/installed-dev ## test what takes long: a team's work on real services, real trainings, kills (about 15 minutes)
+test-long: .venv/installed-dev ## test what takes long: a team's work on real services, real trainings, kills (about 22 minutes)
 	$(BIN)/pytest -m long
 
 ray-test: .venv/installed-dev ## test the work on a Ray cluster, on machines made of Linux namespaces (6 minutes)
