@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import parent_process
 
@@ -12,15 +13,20 @@ import psutil
 
 def end_with_parent() -> None:
     """End this process as soon as its parent process has ended. Otherwise it would wait for work for ever."""
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
     parent = parent_process()
     if parent is not None:
-        parent.join()
+        end_after(parent.join)
+
+
+def end_after(wait: Callable[[], None]) -> None:
+    """End this process, with those that it has started, as soon as a function has returned."""
+
+    def end() -> None:
+        wait()
         end_children(psutil.Process())
         os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def end_children(process: psutil.Process) -> None:

@@ -13,7 +13,6 @@ import io
 import os
 import pickle
 import subprocess
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,7 +25,7 @@ import psutil
 from stages.base.failures import BadParams, Failure
 from stages.base.git import git
 from stages.base.paths import ROOT
-from stages.base.processes import end_children
+from stages.base.processes import end_after
 
 STAGES = frozenset(("study", "tune"))
 """A command that names one of these stages asks for the study."""
@@ -153,16 +152,8 @@ def end_with_command() -> None:
     writes to the same files.
     """
     command = ParentCommand()
-
-    def watch() -> None:
-        with suppress(Failure):
-            while True:
-                command.check()
-                time.sleep(1)
-        end_children(psutil.Process())
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    if command.is_known:
+        end_after(command.wait)
 
 
 class ParentCommand:
@@ -170,6 +161,17 @@ class ParentCommand:
 
     def __init__(self) -> None:
         self._process = find_dvc() if "DVC_STAGE" in os.environ else None
+
+    @property
+    def is_known(self) -> bool:
+        return self._process is not None
+
+    def wait(self) -> None:
+        """Return when the DVC command has ended."""
+        with suppress(Failure):
+            while True:
+                self.check()
+                time.sleep(1)
 
     def check(self) -> None:
         """Stop this process if the DVC command has ended: a user who kills the command expects the study to stop.

@@ -28,7 +28,7 @@ from stages.search.identity import changed_facts, identity
 from stages.search.limits import why_none_keeps
 from stages.search.loop import Search
 from stages.search.recovery import recover
-from stages.search.repeats import SeedRepeater, open_repeater
+from stages.search.repeats import open_repeater
 from stages.search.second_seed import check_best, describe
 from stages.search.study import Study
 from stages.search.summary import summary
@@ -66,10 +66,10 @@ def run_study(folder: Path) -> None:
     status = "KILLED"
     try:
         with open_launcher(params, origin) as launcher:
-            open_repeater(params, origin, launcher)  # if a split cannot be made, the study ends before its search
+            repeater = open_repeater(params, origin, launcher)  # if a split cannot be made, nothing is searched
             if len(study.finished()) < study.target:
                 Search(study, params.tune.timeout, launcher, mirror).run()
-            check_best(study, noise, SeedRepeater(params, origin, launcher))
+            check_best(study, noise, repeater)
         status = "FINISHED"
     finally:
         mirror.close(study.trials(), _write_reports(study, params, results, folder), status)

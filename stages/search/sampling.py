@@ -22,7 +22,6 @@ from stages.services.storage import FINISHED
 
 MAX_GP = 200  # finished trials up to which `auto` is `gp`: the process would see a part of more trials only
 STARTUP = 5  # finished trials before TPE models
-UNKNOWN = 1.0  # the expected gain while nothing is measured: mAP50 is 1 at most
 GAIN = "expected_gain"  # the attribute of a trial: the greatest expected gain when it was suggested, in mAP50
 
 
@@ -102,14 +101,8 @@ class Sampler(BaseSampler):
         return same(point) not in self._excluded
 
     def _by_forecast(self, trials: Sequence[FrozenTrial], random: np.random.Generator) -> Suggestion | None:
-        """Return the point where the forecast expects most; None if no candidate is allowed or nothing was measured.
-
-        While nothing is measured and one trial runs, it is the second point: several workers start at once.
-        """
+        """Return the point where the forecast expects most; None if nothing was measured or no candidate is allowed."""
         curves = trainings(trials, self._encoding)
-        if not any(training.parts() for training in curves):
-            second = self._encoding.point(self._second) if self._second is not None and len(curves) == 1 else None
-            return Suggestion(second, UNKNOWN) if second is not None and self._is_allowed(second) else None
         feasibility = Feasibility.learned(trials, self._encoding, self._limits)
         return suggest(curves, self._encoding, self._second, feasibility, random, self._is_allowed)
 

@@ -17,6 +17,8 @@ RANDOM = 256  # candidates drawn from the whole space
 NEAR = 48  # candidates around each of the best settings
 BEST = 3  # settings around which candidates are drawn
 
+UNKNOWN = 1.0  # the expected gain while nothing is measured: mAP50 is 1 at most
+
 FIDELITIES = ("epochs", "imgsz")  # keys of which more is nearly always better, and costs more
 
 
@@ -54,19 +56,25 @@ def suggest(
     random: np.random.Generator,
     is_allowed: Callable[[Point], bool],
 ) -> Suggestion | None:
-    """Return the setting with the greatest expected gain; None if no candidate is allowed.
+    """Return the setting with the greatest expected gain; None if nothing is measured or no candidate is allowed.
+
+    Several workers start at once, so the second setting may be wanted while nothing is measured.
 
     A training that runs counts as one that ends where the forecast says, so that workers do not train alike settings.
 
     Args:
-        trainings: All trainings of the study; at least one has reached something.
+        trainings: All trainings of the study.
         encoding: The search space.
         second: The setting that follows the first one, as a row; None lets the forecast choose it.
         feasibility: The probability that a setting keeps the limits of the study.
         random: The source of the candidates.
         is_allowed: Whether a point may be suggested.
     """
+    if second is not None and not (len(trainings) == 1 and is_allowed(encoding.point(second))):
+        second = None
     observed = observations(trainings, len(encoding.keys))
+    if not len(observed.values):
+        return Suggestion(encoding.point(second), UNKNOWN) if second is not None else None
     running = np.array([training.row for training in trainings if training.is_running])
     forecast = Forecast(observed, encoding.is_category)
     if len(running):
@@ -74,10 +82,7 @@ def suggest(
         forecast = Forecast(observed + believed, encoding.is_category)
     kept = [training for training in trainings if training.may_be_best]
     complete = kept or [training for training in trainings if training.end is not None]
-    if second is not None and len(trainings) == 1 and is_allowed(encoding.point(second)):
-        rows = second[None]
-    else:
-        rows = _candidates(complete, encoding, random)
+    rows = second[None] if second is not None else _candidates(complete, encoding, random)
     mean, deviation = forecast.by_draw(rows)
     levels = forecast.by_draw(np.array([training.row for training in kept]))[0] if kept else mean * 0
     gains = forecast.weights @ expected_improvement(mean, deviation, levels.max(axis=1, keepdims=True))

@@ -84,7 +84,7 @@ def _record(
     params = flat(read(folder / "params.yaml"))
     trial = study_of(name)
     numbers = by_split("val", json.loads((folder / TRAIN_METRICS).read_text(encoding="utf-8")))
-    stages = read_lock(folder)
+    stages = read_lock(folder) if trial is None else {}
     # A trial is not tested, and `dvc exp run train` leaves the test metrics of another model.
     is_tested = trial is None and (running_stage in ("train", "evaluate") or is_evaluation_of_model(stages))
     if is_tested:

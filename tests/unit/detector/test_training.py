@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -137,7 +138,7 @@ def test_out_of_memory_later_is_a_failure(
         raise RuntimeError(message)
 
     monkeypatch.setattr(training.Trainer, "optimizer_step", out_of_memory)
-    with pytest.raises(TrainingFailed, match="training failed: ") as caught:
+    with pytest.raises(TrainingFailed, match=re.escape(f"training failed: {message}")) as caught:
         train(arguments(), data, tmp_path)
     assert caught.value.kind == "out of memory"
 
